@@ -1,0 +1,56 @@
+# make repro · make test · make lint: each makes .venv first if it is missing.
+PYTHON ?= python3.11
+WORKERS ?= 2
+SYSTEM_FILE ?= dvc.yaml
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# Stages are `python -m stages.…`: they find the environment's interpreter through PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help setup repro test test-slow lint format deps lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with the pinned versions
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed and '$(PYTHON)' is not; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]' --constraint requirements.lock
+	touch $@
+
+repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system
+	$(BIN)/dvc repro $(SYSTEM_FILE)
+
+test: $(STAMP) ## the tests, without those marked slow or gpu
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
+
+test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
+	$(BIN)/python -m pytest -q -m "slow or gpu"
+
+lint: $(STAMP) ## style, types, stage dependencies, and whether dvc.lock agrees with the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m tools.dvc_deps --check
+	$(BIN)/python -m tools.check_lock
+
+format: $(STAMP) ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+deps: $(STAMP) ## write each stage's import closure into dvc.yaml
+	$(BIN)/python -m tools.dvc_deps
+
+lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
+	touch $(STAMP)
+
+clean: ## remove caches of tools; data, models and the environment stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find dmd stages tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

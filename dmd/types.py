@@ -1,0 +1,28 @@
+"""Checked tensor aliases. Shapes are types here, not prose; `pytest` checks them at every call.
+
+Legend: `batch` samples, `channels`, `height`, `width` of an image. Images are in [-1, 1] everywhere in `dmd`.
+"""
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+Images = Float[Tensor, "batch channels height width"]
+"""Images, noise or predictions of either: float, [B, C, H, W]."""
+
+Pixels = UInt8[Tensor, "batch channels height width"]
+"""Stored images: 0 … 255, [B, C, H, W]."""
+
+Labels = Int[Tensor, " batch"]
+"""Class indices, int64, [B]; the index `num_classes` is the null class."""
+
+Timesteps = Int[Tensor, " batch"]
+"""Indices into a noise schedule's tables, 0 … T-1, [B]."""
+
+PerSample = Float[Tensor, " batch"]
+"""One number a sample, [B]."""
+
+Table = Float[Tensor, " timesteps"]
+"""One number a timestep, float64, [T]."""
+
+Features = Float[Tensor, "batch dimensions"]
+"""Feature vectors, [B, D]."""

@@ -1,0 +1,69 @@
+"""Random numbers that belong to a sample, not to a run.
+
+Each number is a pure function of `(seed, stream, index)`: the Philox generator (Salmon et al., SC 2011) is
+counter-based, keyed here by seed and index, its counter started by the stream. So a sample's noise does not depend on
+batch size, shard size, worker, device or what was drawn before, and a resumed run needs no generator state.
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmd.types import Labels, PerSample
+
+
+class Stream(IntEnum):
+    """What a number is for; different streams never share numbers."""
+
+    PAIRS = 1
+    EVALUATION = 2
+    HISTORY = 3
+    GENERATOR = 4
+    MATCHING_TIME = 5
+    MATCHING_NOISE = 6
+    FAKE_TIME = 7
+    FAKE_NOISE = 8
+    TEACHER_TIME = 9
+    TEACHER_NOISE = 10
+    TEACHER_DROPOUT = 11
+    ORDER = 12
+    LABELS = 13
+
+
+def sample_noise(seed: int, indices: Sequence[int] | Tensor, shape: Sequence[int], stream: Stream) -> Tensor:
+    """Standard normal noise, float32 on the CPU, [len(indices), *shape]; row i belongs to `indices[i]`."""
+    rows = [bits.standard_normal(tuple(shape), dtype=np.float32) for bits in _generators(seed, indices, stream)]
+    return torch.from_numpy(np.stack(rows))
+
+
+def sample_integers(seed: int, indices: Sequence[int] | Tensor, low: int, high: int, stream: Stream) -> Labels:
+    """Uniform integers in [low, high), int64 on the CPU, [len(indices)]."""
+    return torch.tensor([int(bits.integers(low, high)) for bits in _generators(seed, indices, stream)])
+
+
+def sample_uniform(seed: int, indices: Sequence[int] | Tensor, stream: Stream) -> PerSample:
+    """Uniform numbers in [0, 1), float64 on the CPU, [len(indices)]."""
+    return torch.tensor([bits.random() for bits in _generators(seed, indices, stream)], dtype=torch.float64)
+
+
+def batch_order(seed: int, start: int, count: int, size: int) -> list[int]:
+    """Positions `start … start + count - 1` of an endless walk over `size` items, each epoch in an order of its own.
+
+    Every item comes once an epoch; the order is a function of `(seed, epoch)`.
+    """
+    order: list[int] = []
+    for epoch in range(start // size, (start + count - 1) // size + 1):
+        permutation = next(_generators(seed, [epoch], Stream.ORDER)).permutation(size)
+        first = max(start - epoch * size, 0)
+        order.extend(permutation[first : start + count - epoch * size].tolist())
+    return order
+
+
+def _generators(seed: int, indices: Sequence[int] | Tensor, stream: Stream) -> Iterator[np.random.Generator]:
+    for index in torch.as_tensor(indices).tolist():
+        key = np.array([seed, index], dtype=np.uint64)
+        counter = np.array([0, 0, 0, stream], dtype=np.uint64)
+        yield np.random.Generator(np.random.Philox(counter=counter, key=key))

@@ -1,0 +1,71 @@
+r"""What a network's output F means, as coefficients of one formula: `x0 = c_skip x_t + c_out F(c_in x_t)`.
+
+| prediction     | c_skip  | c_out           | c_in |                                                   |
+|----------------|---------|-----------------|------|---------------------------------------------------|
+| `epsilon`      | 1/alpha | -sigma/alpha    | 1    | Ho et al. 2020, eq. 9                             |
+| `v_prediction` | alpha   | -sigma          | 1    | Salimans & Ho 2022, app. D; alpha² + sigma² = 1   |
+| `sample`       | 0       | 1               | 1    |                                                   |
+| `edm`          | sd²/s²  | sigma sd / s    | 1/s  | Karras et al. 2022, table 1; s² = sigma² + sd²    |
+
+Names are diffusers'. Coefficients are float64: at the noisy end c_out amplifies (157 for google/ddpm-cifar10-32).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from dmd.types import PerSample
+
+
+class Coefficients(NamedTuple):
+    """`x0 = c_skip x_t + c_out F(c_in x_t)`; each float64, [B]."""
+
+    c_skip: PerSample
+    c_out: PerSample
+    c_in: PerSample
+
+
+Parametrization = Callable[[PerSample, PerSample], Coefficients]
+"""From alpha_t and sigma_t to coefficients."""
+
+
+def epsilon(alpha: PerSample, sigma: PerSample) -> Coefficients:
+    """F is the noise: x0 = (x_t - sigma F) / alpha."""
+    return Coefficients(1 / alpha, -sigma / alpha, torch.ones_like(alpha))
+
+
+def v_prediction(alpha: PerSample, sigma: PerSample) -> Coefficients:
+    """F is the velocity alpha eps - sigma x0: x0 = alpha x_t - sigma F.
+
+    Raises:
+        ValueError: the schedule is not variance preserving.
+    """
+    if not torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-6):
+        raise ValueError("prediction `v_prediction` needs alpha² + sigma² = 1; take another prediction or VP betas")
+    return Coefficients(alpha, -sigma, torch.ones_like(alpha))
+
+
+def sample(alpha: PerSample, sigma: PerSample) -> Coefficients:
+    """F is x0 itself."""
+    return Coefficients(torch.zeros_like(alpha), torch.ones_like(alpha), torch.ones_like(alpha))
+
+
+def edm(alpha: PerSample, sigma: PerSample, sigma_data: float = 0.5) -> Coefficients:
+    """EDM preconditioning, for alpha = 1 and data of standard deviation `sigma_data`.
+
+    Raises:
+        ValueError: alpha is not one.
+    """
+    if not torch.equal(alpha, torch.ones_like(alpha)):
+        raise ValueError("prediction `edm` needs alpha = 1: build the schedule from sigmas")
+    total = sigma**2 + sigma_data**2
+    return Coefficients(sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt())
+
+
+PARAMETRIZATIONS: dict[str, Parametrization] = {
+    "epsilon": epsilon,
+    "v_prediction": v_prediction,
+    "sample": sample,
+    "edm": edm,
+}

@@ -1,0 +1,80 @@
+r"""The noise schedule: `x_t = alpha_t x0 + sigma_t eps`, eps ~ N(0, I).
+
+Variance preserving (Ho et al. 2020, eq. 4): `alpha_t = sqrt(alpha_bar_t)`, `sigma_t = sqrt(1 - alpha_bar_t)`, with
+`alpha_bar_t` the running product of `1 - beta`. Variance exploding (Karras et al. 2022): `alpha_t = 1`.
+Tables are float64; what is computed from them is cast once, where it is applied.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmd.types import Images, PerSample, Table, Timesteps
+
+
+class NoiseSchedule:
+    """Signal and noise scales at T timesteps."""
+
+    def __init__(self, alpha: Table, sigma: Table) -> None:
+        """Take the tables `alpha` > 0 and `sigma` ≥ 0, [T], sigma / alpha growing with t.
+
+        Raises:
+            ValueError: the tables differ in length, are not finite, or the noise does not grow with t.
+        """
+        if alpha.shape != sigma.shape:
+            raise ValueError(f"alpha has {len(alpha)} timesteps, sigma {len(sigma)}: they must agree")
+        noise_to_signal = sigma.double() / alpha.double()
+        if not bool(torch.isfinite(noise_to_signal).all()) or bool((noise_to_signal.diff() < 0).any()):
+            raise ValueError("sigma / alpha must be finite and must not fall with t: check the betas")
+        self._tables = {torch.device("cpu"): (alpha.double().cpu(), sigma.double().cpu())}
+
+    @classmethod
+    def from_betas(cls, betas: Table) -> "NoiseSchedule":
+        """Variance-preserving schedule from `betas` in (0, 1), [T]."""
+        if bool(((betas <= 0) | (betas >= 1)).any()):
+            raise ValueError(f"betas must lie in (0, 1), got {betas.min():g} … {betas.max():g}")
+        alpha_bar = torch.cumprod(1 - betas.double(), dim=0)
+        return cls(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+
+    @classmethod
+    def from_sigmas(cls, sigmas: Table) -> "NoiseSchedule":
+        """Variance-exploding (EDM) schedule from noise levels `sigmas`, [T], growing with t; alpha is one."""
+        return cls(torch.ones_like(sigmas, dtype=torch.float64), sigmas)
+
+    @classmethod
+    def from_scheduler(cls, scheduler: Any) -> "NoiseSchedule":
+        """The schedule that a diffusers scheduler with `betas` was trained under."""
+        return cls.from_betas(scheduler.betas.double())
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self._tables[torch.device("cpu")][0])
+
+    def alpha(self, t: Timesteps) -> PerSample:
+        """Signal scale alpha_t, float64, [B]."""
+        return self._on(t.device)[0][t]
+
+    def sigma(self, t: Timesteps) -> PerSample:
+        """Noise scale sigma_t, float64, [B]."""
+        return self._on(t.device)[1][t]
+
+    def snr(self, t: Timesteps) -> PerSample:
+        """Signal-to-noise ratio alpha_t² / sigma_t², float64, [B]."""
+        return (self.alpha(t) / self.sigma(t)) ** 2
+
+    def add_noise(self, x0: Images, eps: Images, t: Timesteps) -> Images:
+        """x_t = alpha_t x0 + sigma_t eps, in the dtype of `x0`."""
+        return scale(x0, self.alpha(t)) + scale(eps, self.sigma(t))
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._tables:
+            alpha, sigma = self._tables[torch.device("cpu")]
+            self._tables[device] = (alpha.to(device), sigma.to(device))
+        return self._tables[device]
+
+
+def scale(x: Images, factor: PerSample) -> Images:
+    """Each image times its own factor, in the dtype of `x`."""
+    return x * factor.to(x.dtype)[:, None, None, None]

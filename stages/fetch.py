@@ -1,0 +1,42 @@
+"""Stage `fetch`: the real images and the pretrained weights, verified. The only stage that uses the network."""
+
+import logging
+from pathlib import Path
+
+from dmd import sources
+from dmd.config import Config
+from dmd.datasets import check_dataset
+from dmd.downloads import downloads_folder, obtain, place
+from dmd.weights import check_teacher_files, find_teacher, place_features, place_perceptual, place_teacher
+from stages import cli
+
+logger = logging.getLogger(__name__)
+
+
+def main(config: Config) -> None:
+    """Bring the dataset and the pretrained weights, verified; the only stage that uses the network.
+
+    Files that are already in downloads/ (or $DMD_DOWNLOADS) and right are used without any network.
+    """
+    dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
+    check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
+    teacher = find_teacher(config.teacher.source, downloads, timeout)
+    if teacher is not None:
+        check_teacher_files(teacher, dataset.image_shape, dataset.num_classes)
+
+    perceptual = config.distill.perceptual.name
+    needed = [sources.mnist(config.fetch.mirrors), sources.perceptual(perceptual)]
+    for source in filter(None, needed):
+        obtain(source.originals, source.mirrors, downloads, timeout)
+
+    data = Path("data") / config.system
+    for original in sources.MNIST_FILES:
+        place(original, downloads, data / "dataset" / original.name)
+    place_teacher(teacher, data / "weights" / "teacher")
+    place_features(Path("assets") / config.evaluate.features, data / "weights" / "features")
+    place_perceptual(perceptual, downloads, data / "weights" / "perceptual")
+    logger.info("%s: %d dataset files are in place", data / "dataset", len(sources.MNIST_FILES))
+
+
+if __name__ == "__main__":
+    cli.run(main)

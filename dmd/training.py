@@ -1,0 +1,131 @@
+"""Training a teacher: denoising score matching on real images (Ho et al. 2020, eq. 14), with label dropout and EMA."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DModel
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from dmd.checkpoint import TrainingState
+from dmd.datasets import to_images
+from dmd.denoiser import Denoiser
+from dmd.losses import denoising_loss
+from dmd.progress import track
+from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
+from dmd.types import Labels, Pixels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The numbers of a teacher's training; the fields are those of `teacher.training` in the params."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup_steps: int
+    ema_decay: float
+    label_dropout: float
+    max_grad_norm: float
+    max_snr: float
+    checkpoint_steps: int
+
+
+class TeacherTrainer:
+    """Trains a denoiser on images; resumable, and the same whatever the number of processes."""
+
+    def __init__(
+        self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: TrainingSettings, seed: int
+    ) -> None:
+        """Take the images of one split, with labels where the network has classes; its last class is the null class."""
+        self.accelerator = Accelerator()
+        if settings.batch_size % self.accelerator.num_processes:
+            raise ValueError(
+                f"teacher.training.batch_size {settings.batch_size} is not a multiple of "
+                f"{self.accelerator.num_processes} processes"
+            )
+        self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
+        self.schedule = denoiser.schedule
+        optimizer = torch.optim.AdamW(
+            denoiser.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
+        )
+        self.lr_scheduler = get_cosine_schedule_with_warmup(optimizer, settings.warmup_steps, settings.steps)
+        self.denoiser, self.optimizer = self.accelerator.prepare(denoiser.train(), optimizer)
+        self.backbone: UNet2DModel = denoiser.backbone
+        self.average = EMAModel(self.backbone.parameters(), decay=settings.ema_decay, foreach=True)
+        self.state = TrainingState(
+            {"backbone": self.backbone},
+            {"optimizer": self.optimizer},
+            {"lr_scheduler": self.lr_scheduler},
+            {"backbone": self.average},
+        )
+
+    def run(self, work: Path) -> list[float]:
+        """Train to the last step from the newest checkpoint in `work`; returns the loss of every step.
+
+        The network then holds the averaged weights.
+
+        Raises:
+            FloatingPointError: a loss or gradient norm is not finite; names the step, before the update.
+        """
+        settings = self.settings
+        start, losses = self.state.resume(work)
+        losses = losses or []
+        logger.info("training from step %d of %d", start, settings.steps)
+        pending: list[Tensor] = []
+        for step in track(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
+            pending.append(self.update(step))
+            if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
+                losses.extend(torch.stack(pending).tolist())
+                logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
+                pending.clear()
+                if self.accelerator.is_main_process:
+                    self.state.save(work, step + 1, losses)
+        self.average.copy_to(self.backbone.parameters())
+        return losses
+
+    def update(self, step: int) -> Tensor:
+        """One optimiser update on batch `step`; returns this process's loss, without waiting for it."""
+        batch = self._batch(step)
+        x_t = self.schedule.add_noise(batch["x0"], batch["eps"], batch["t"])
+        weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)
+        loss = denoising_loss(self.denoiser(x_t, batch["t"], batch.get("labels")), batch["x0"], weight)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.denoiser.parameters(), self.settings.max_grad_norm)
+        if not torch.isfinite(loss + norm):
+            raise FloatingPointError(
+                f"teacher training: loss {loss:g}, gradient norm {norm:g} at step {step}; lower the learning rate"
+            )
+        self.optimizer.step()
+        self.lr_scheduler.step()
+        self.optimizer.zero_grad()
+        self.average.step(self.backbone.parameters())
+        return loss.detach()
+
+    def _batch(self, step: int) -> Mapping[str, Tensor]:
+        """This process's part of batch `step`: images, noise, timesteps and labels, all functions of the seed."""
+        accelerator, settings = self.accelerator, self.settings
+        size = settings.batch_size // accelerator.num_processes
+        first = step * settings.batch_size + accelerator.process_index * size
+        indices = range(first, first + size)
+        rows = batch_order(self.seed, first, size, len(self.pixels))
+        x0 = to_images(self.pixels[rows])
+        batch = {
+            "x0": x0,
+            "eps": sample_noise(self.seed, indices, x0.shape[1:], Stream.TEACHER_NOISE),
+            "t": sample_integers(self.seed, indices, 0, self.schedule.num_timesteps, Stream.TEACHER_TIME),
+        }
+        if self.labels is not None:
+            dropped = sample_uniform(self.seed, indices, Stream.TEACHER_DROPOUT) < settings.label_dropout
+            null_label = self.backbone.config.num_class_embeds - 1
+            batch["labels"] = self.labels[rows].masked_fill(dropped, null_label)
+        return {name: tensor.to(accelerator.device) for name, tensor in batch.items()}

@@ -66,6 +66,7 @@ class Distillation:
         images = self.steps * self.distiller.settings.batch_size
         record = {
             "steps": self.steps,
+            "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
             "seconds": self.seconds,
             "images_per_second": images / self.seconds,
             "history_steps": self.history_steps,

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -18,32 +17,10 @@ from dmd.generator import OneStepGenerator
 from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.pairs import PairStore
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise
+from dmd.sections import Distill
 from dmd.types import Images, Labels
 
 Batch = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class DistillSettings:
-    """The numbers of a distillation; the fields are those of `distill` in the params, and two of the whole run's."""
-
-    regression_weight: float
-    guidance_scale: float
-    generator_timestep: int
-    steps: int
-    batch_size: int
-    pairs_batch_size: int
-    learning_rate_generator: float
-    learning_rate_fake: float
-    learning_rate_schedule: str
-    betas: tuple[float, float]
-    weight_decay: float
-    warmup_steps: int
-    max_grad_norm: float
-    num_fake_updates: int
-    ema_decay: float
-    min_timestep: float
-    max_timestep: float
 
 
 class Distiller:
@@ -54,7 +31,10 @@ class Distiller:
         teacher: Denoiser,
         pairs: PairStore,
         perceptual: nn.Module,
-        settings: DistillSettings,
+        settings: Distill,
+        *,
+        regression_weight: float,
+        guidance_scale: float,
         num_classes: int | None,
         seed: int,
     ) -> None:
@@ -65,6 +45,7 @@ class Distiller:
         """
         self.accelerator = Accelerator()
         self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
+        self.regression_weight = regression_weight
         self.schedule = teacher.schedule
         self._check_batches()
         student, fake = copy.deepcopy(teacher).eval(), copy.deepcopy(teacher).eval()
@@ -77,7 +58,7 @@ class Distiller:
         self.generator, self.optimizer_generator = self.accelerator.prepare(generator, optimizer_generator)
         self.mu_fake, self.optimizer_fake = self.accelerator.prepare(fake, optimizer_fake)
         self.lr_generator, self.lr_fake = lr_generator, lr_fake
-        real = with_guidance(teacher, settings.guidance_scale, num_classes)
+        real = with_guidance(teacher, guidance_scale, num_classes)
         self.mu_real = real.to(self.accelerator.device).eval().requires_grad_(False)
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
@@ -117,7 +98,7 @@ class Distiller:
         gradient = self.matching_gradient(x.detach(), batch)
         matching = distribution_matching_loss(x, gradient)
         regression = self.perceptual(images[size:].float(), batch["x_ref"]).mean()
-        loss = matching + self.settings.regression_weight * regression
+        loss = matching + self.regression_weight * regression
         terms = {"distribution_matching": matching.detach(), "regression": regression.detach()}
         norm = self._descend(loss, self.generator, self.optimizer_generator, self.lr_generator, terms, step)
         self.average.step(self.generator_backbone.parameters())

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,33 +17,17 @@ from dmd.denoiser import Denoiser
 from dmd.losses import denoising_loss
 from dmd.progress import track
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
+from dmd.sections import Training
 from dmd.types import Labels, Pixels
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The numbers of a teacher's training; the fields are those of `teacher.training` in the params."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    betas: tuple[float, float]
-    weight_decay: float
-    warmup_steps: int
-    ema_decay: float
-    label_dropout: float
-    max_grad_norm: float
-    max_snr: float
-    checkpoint_steps: int
 
 
 class TeacherTrainer:
     """Trains a denoiser on images; resumable, and the same whatever the number of processes."""
 
     def __init__(
-        self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: TrainingSettings, seed: int
+        self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: Training, seed: int
     ) -> None:
         """Take the images of one split, with labels where the network has classes; its last class is the null class."""
         self.accelerator = Accelerator()

@@ -6,7 +6,7 @@ import torch
 
 from dmd.config import Config
 from dmd.distillation import Distillation
-from dmd.distiller import Distiller, DistillSettings
+from dmd.distiller import Distiller
 from dmd.pairs import PairStore
 from dmd.perceptual import build_perceptual
 from dmd.pipeline import save_generator
@@ -15,38 +15,36 @@ from dmd.work import finish, work_folder
 from stages import cli
 
 
-def main(config: Config) -> None:
-    """Write the generator to models/<system>/generator and the training history to data/<system>/training."""
+def prepare(config: Config) -> Distillation:
+    """The run that the params describe, in its work folder."""
     data, models, settings = Path("data", config.system), Path("models", config.system), config.distill
     inputs = [models / "teacher", data / "pairs", data / "weights" / "perceptual"]
     params = config.model_dump(mode="json", include={"seed", "alpha", "guidance_scale", "dataset", "distill"})
     work = work_folder("distill", inputs, params)
     torch.manual_seed(config.seed)
-    teacher = Teacher.load(models / "teacher")
     distiller = Distiller(
-        teacher.denoiser,
+        Teacher.load(models / "teacher").denoiser,
         PairStore(data / "pairs"),
         build_perceptual(settings.perceptual.name, settings.perceptual.resolution, data / "weights" / "perceptual"),
-        DistillSettings(
-            regression_weight=config.alpha,
-            guidance_scale=config.guidance_scale,
-            **settings.model_dump(exclude={"perceptual", "history_epochs", "checkpoint_steps"}),
-        ),
-        config.dataset.num_classes,
-        config.seed,
+        settings,
+        regression_weight=config.alpha,
+        guidance_scale=config.guidance_scale,
+        num_classes=config.dataset.num_classes,
+        seed=config.seed,
     )
-    run = Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps)
+    return Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps)
+
+
+def main(config: Config) -> None:
+    """Write the generator to models/<system>/generator and the training history to data/<system>/training."""
+    run, models = prepare(config), Path("models", config.system)
     run.run()
-    if distiller.accelerator.is_main_process:
-        run.save(data / "training")
-        save_generator(
-            models / "generator",
-            distiller.generator_backbone,
-            teacher.scheduler_config,
-            settings.generator_timestep,
-            config.dataset.num_classes,
-        )
-        finish(work)
+    if run.distiller.accelerator.is_main_process:
+        run.save(Path("data", config.system, "training"))
+        scheduler_config = Teacher.load(models / "teacher").scheduler_config
+        timestep, classes = config.distill.generator_timestep, config.dataset.num_classes
+        save_generator(models / "generator", run.distiller.generator_backbone, scheduler_config, timestep, classes)
+        finish(run.work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dmd.checkpoint import save_json
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.teacher import Teacher, check_teacher
-from dmd.training import TeacherTrainer, TrainingSettings
+from dmd.training import TeacherTrainer
 from dmd.work import finish, work_folder
 from stages import cli
 
@@ -38,14 +38,11 @@ def train(config: Config, schedule: dict[str, object], out: Path) -> None:
     backbone = build_unet(config.dataset.image_shape, None if classes is None else classes + 1, **network.model_dump())
     teacher = Teacher(backbone, {"_class_name": "DDPMScheduler", **schedule, "clip_sample": False})
     pixels, labels = load_mnist(dataset, "train")
-    settings = TrainingSettings(**recipe.model_dump())
-    trainer = TeacherTrainer(teacher.denoiser, pixels, None if classes is None else labels, settings, config.seed)
+    trainer = TeacherTrainer(teacher.denoiser, pixels, None if classes is None else labels, recipe, config.seed)
     losses = trainer.run(work)
     if trainer.accelerator.is_main_process:
         teacher.save(out)
-        save_json(
-            out / "training.json", {"steps": settings.steps, "final_loss": sum(losses[-250:]) / len(losses[-250:])}
-        )
+        save_json(out / "training.json", {"steps": recipe.steps, "final_loss": sum(losses[-250:]) / len(losses[-250:])})
         finish(work)
 
 

@@ -1,0 +1,103 @@
+"""A diffusers pipeline that draws in one network call. This file travels with the weights and needs diffusers alone."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from diffusers.utils.torch_utils import randn_tensor
+
+
+class OneStepPipeline(DiffusionPipeline):
+    """`x0 = x0_prediction(unet(z, t*, label))`, z ~ N(0, I).
+
+    The scheduler's table of betas ends at t*: its one trailing step calls the network there and goes all the way to x0.
+    """
+
+    model_cpu_offload_seq = "unet"
+
+    def __init__(self, unet: UNet2DModel, scheduler: DDIMScheduler, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(num_classes=num_classes)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: int | Sequence[int] | torch.Tensor | None = None,
+        batch_size: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple:
+        """Draw images.
+
+        Args:
+            class_labels: a class for all images, or one for each; without any, the classes in turn.
+            batch_size: number of images; not needed where `class_labels` or `latents` tell it (else 1).
+            generator: source of the noise, for repeatable images.
+            latents: the noise z itself, [B, C, H, W], in place of `generator`.
+            output_type: `pil`, `np` ([B, H, W, C] in [0, 1]) or `pt` ([B, C, H, W] in [0, 1]).
+            return_dict: give an `ImagePipelineOutput`, else a tuple with the images.
+
+        Raises:
+            ValueError: a label is outside 0 … num_classes - 1, or the numbers of images disagree.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type {output_type!r} is unknown; take pil, np or pt")
+        count = self._count(class_labels, batch_size, latents)
+        labels = self._labels(class_labels, count)
+        z = self._noise(latents, count, generator)
+
+        self.scheduler.set_timesteps(1)
+        t = self.scheduler.timesteps[0]
+        output = self.unet(z, t, class_labels=labels).sample
+        images = self.scheduler.step(output, t, z).prev_sample
+
+        images = (images / 2 + 0.5).clamp(0, 1)
+        if output_type != "pt":
+            images = images.cpu().float().permute(0, 2, 3, 1).numpy()
+        if output_type == "pil":
+            images = self.numpy_to_pil(images)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    @staticmethod
+    def _count(
+        class_labels: int | Sequence[int] | torch.Tensor | None, batch_size: int | None, latents: torch.Tensor | None
+    ) -> int:
+        """The number of images that all arguments agree on; a single label fits any."""
+        labels = None if class_labels is None else torch.as_tensor(class_labels)
+        told = {
+            "batch_size": batch_size,
+            "class_labels": None if labels is None or labels.ndim == 0 else len(labels),
+            "latents": None if latents is None else len(latents),
+        }
+        numbers = {name: number for name, number in told.items() if number is not None}
+        if len(set(numbers.values())) > 1:
+            raise ValueError(f"the numbers of images disagree: {numbers}; give one, or the same")
+        return next(iter(numbers.values()), 1)
+
+    def _labels(self, class_labels: int | Sequence[int] | torch.Tensor | None, count: int) -> torch.Tensor | None:
+        """Labels [B] on the device; None for a network without classes."""
+        num_classes = self.config.num_classes
+        if num_classes is None:
+            if class_labels is not None:
+                raise ValueError("this model has no classes; leave class_labels away")
+            return None
+        labels = torch.arange(count) % num_classes if class_labels is None else torch.as_tensor(class_labels).cpu()
+        if labels.is_floating_point() or bool(((labels < 0) | (labels >= num_classes)).any()):
+            raise ValueError(f"class_labels {labels.tolist()}: labels are whole numbers, 0 … {num_classes - 1}")
+        return labels.long().expand(count).to(self._execution_device)
+
+    def _noise(
+        self, latents: torch.Tensor | None, count: int, generator: torch.Generator | list[torch.Generator] | None
+    ) -> torch.Tensor:
+        """Noise [B, C, H, W] on the device, in the network's precision."""
+        size = self.unet.config.sample_size
+        shape = (count, self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
+        if latents is None:
+            return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.unet.dtype)
+        if latents.shape != shape:
+            raise ValueError(f"latents have the shape {tuple(latents.shape)}, the network takes {shape}")
+        return latents.to(self._execution_device, self.unet.dtype)

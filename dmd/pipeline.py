@@ -1,0 +1,87 @@
+"""The generator on disk: a diffusers pipeline folder that draws in one step, with diffusers alone.
+
+A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call the network at t* and, as no timestep is
+left below, return its x0. So `DDIMPipeline` draws an unconditional model with `num_inference_steps=1`; one with classes
+brings `one_step.py`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+
+from dmd import one_step
+from dmd.checkpoint import load_json, save_json
+from dmd.denoiser import Denoiser
+from dmd.generator import OneStepGenerator
+from dmd.schedule import NoiseSchedule
+
+CODE_FILE = "one_step.py"
+
+PARTS = ("unet", "scheduler", "model_index.json", CODE_FILE)
+"""What `save_generator` writes; the model card comes with the scores."""
+
+
+def save_generator(
+    folder: Path,
+    backbone: UNet2DModel,
+    scheduler_config: Mapping[str, Any],
+    generator_timestep: int,
+    num_classes: int | None = None,
+) -> None:
+    """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json` and `one_step.py`.
+
+    Args:
+        folder: made if missing; other files in it stay.
+        backbone: the student's network.
+        scheduler_config: the config of the scheduler that the teacher was trained under.
+        generator_timestep: t*, 0 … T - 1.
+        num_classes: classes without the null class; None for an unconditional model.
+
+    Raises:
+        ValueError: t* is outside the schedule.
+    """
+    scheduler = one_step_scheduler(scheduler_config, generator_timestep)
+    if num_classes is None:
+        pipeline = DDIMPipeline(backbone, scheduler)
+    else:
+        pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    shutil.copyfile(Path(one_step.__file__), folder / CODE_FILE)
+    if num_classes is not None:
+        index = load_json(folder / "model_index.json")
+        save_json(folder / "model_index.json", index | {"_class_name": ["one_step", "OneStepPipeline"]})
+    config = load_json(folder / "unet" / "config.json")
+    config.pop("_name_or_path", None)
+    save_json(folder / "unet" / "config.json", config)
+
+
+def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: int) -> DDIMScheduler:
+    """A DDIM scheduler of timesteps 0 … t*, whose one step returns x0 (Song et al. 2021, eq. 12, alpha_{t-1} = 1).
+
+    Raises:
+        ValueError: t* is outside the schedule.
+    """
+    trained = DDPMScheduler.from_config(dict(scheduler_config))
+    total = len(trained.betas)
+    if not 0 <= generator_timestep < total:
+        raise ValueError(f"generator_timestep {generator_timestep} is outside the schedule: 0 … {total - 1}")
+    return DDIMScheduler(
+        num_train_timesteps=generator_timestep + 1,
+        trained_betas=trained.betas[: generator_timestep + 1].tolist(),
+        prediction_type=trained.config.prediction_type,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+
+
+def load_generator(folder: Path) -> OneStepGenerator:
+    """The generator of a folder that `save_generator` wrote; reads `unet/` and `scheduler/` alone."""
+    backbone = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False)
+    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    denoiser = Denoiser(backbone.eval(), schedule, scheduler.config.prediction_type)
+    return OneStepGenerator(denoiser, schedule.num_timesteps - 1)

@@ -1,0 +1,204 @@
+"""Stage report, on made-up scores and pictures: what git keeps, and the card."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.utils import dynamic_modules_utils
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from dmd.card import model_card
+from dmd.checkpoint import save_json, save_tensors
+from dmd.config import load_config
+from dmd.pipeline import save_generator
+from dmd.report import parameter_table, round_floats, score_table, thin
+from stages import report
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUTS = {
+    "metrics.json",
+    "losses.csv",
+    "losses.png",
+    "samples_teacher.png",
+    "samples_before.png",
+    "samples_student.png",
+    "history.png",
+    "report.html",
+}
+
+
+def scores():
+    def model(distance, nfe, seconds):
+        return {
+            "fd_lenet": distance,
+            "kid_lenet": distance / 1000,
+            "class_accuracy": 0.98,
+            "nfe": nfe,
+            "seconds_per_image": seconds,
+            "num_samples": 10000,
+        }
+
+    return {
+        "teacher": model(5.123456789, 20, 0.02),
+        "student_before": model(900.5, 1, 0.001),
+        "student": model(7.987654321, 1, 0.001) | {"fd_to_teacher": 2.5},
+        "data": {"test": {"fd_lenet": 1.7, "class_accuracy": 0.99, "num_samples": 10000}},
+        "speed": {"teacher_over_student_seconds": 20.0},
+        "run": {"features": "lenet", "num_samples": 10000, "teacher": "0123abcd"},
+    }
+
+
+def losses(steps=40):
+    step = np.arange(1, steps + 1)
+    return pd.DataFrame(
+        {"step": step, "distribution_matching": 1 / step, "regression": 0.1 + 1 / step**2, "fake": 0.3 + 0 * step}
+    )
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """Everything the stage reads, in a folder of its own."""
+    root = tmp_path_factory.mktemp("system")
+    data = root / "data" / "mnist-small"
+    for name in ("training", "evaluation"):
+        (data / name).mkdir(parents=True)
+    save_json(data / "evaluation" / "scores.json", scores())
+    generator = torch.Generator().manual_seed(0)
+    images = {
+        name: torch.randn(200, 1, 28, 28, generator=generator) for name in ("teacher", "student_before", "student", "z")
+    }
+    save_tensors(data / "evaluation" / "samples.safetensors", images | {"label": torch.arange(200) % 10})
+    losses().to_csv(data / "training" / "losses.csv", index=False)
+    steps = {f"images_step_{step:05d}": torch.randn(20, 1, 28, 28, generator=generator) for step in range(0, 41, 4)}
+    history = {"z": images["z"][:20], "label": torch.arange(20) % 10, "x0_pair": images["teacher"][:20]}
+    save_tensors(data / "training" / "history.safetensors", history | steps)
+    save_json(data / "training" / "training.json", {"steps": 40, "parameters": 712345})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        yield root
+
+
+@pytest.fixture(scope="module")
+def written(system):
+    report.main(load_config(ROOT / "params.yaml"))
+    return system
+
+
+class Page(HTMLParser):
+    """What a page loads and holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+def test_outputs_are_those_of_the_stage(written):
+    assert {path.name for path in (written / "metrics" / "mnist-small").iterdir()} == OUTPUTS
+    assert (written / "models" / "mnist-small" / "generator" / "README.md").is_file()
+
+
+def test_metrics_keep_six_digits(written):
+    metrics = json.loads((written / "metrics" / "mnist-small" / "metrics.json").read_text())
+    assert metrics["teacher"]["fd_lenet"] == 5.12346
+    assert metrics["student"]["nfe"] == 1
+    assert metrics["run"]["teacher"] == "0123abcd"
+    kept = pd.read_csv(written / "metrics" / "mnist-small" / "losses.csv")
+    pd.testing.assert_frame_equal(kept, losses(), rtol=1e-5, check_dtype=False)
+
+
+def test_second_run_writes_the_same_bytes(written):
+    folder = written / "metrics" / "mnist-small"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    report.main(load_config(ROOT / "params.yaml"))
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_page_needs_nothing_from_outside(written):
+    text = (written / "metrics" / "mnist-small" / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert all(link.startswith("data:") for link in page.links)
+    assert page.tags.count("img") == 5
+    assert "script" not in page.tags
+    assert not re.search(r"url\(|@import", text)
+    assert "7.99" in text
+    assert "712,345" in text
+    assert "prefers-color-scheme: dark" in text
+    assert len(text) < 5e6
+
+
+def test_long_runs_are_thinned_to_means():
+    kept = thin(losses(4001), max_rows=1000)
+    assert len(kept) == 801
+    assert kept["step"].tolist()[:2] == [5, 10]
+    assert kept["step"].iloc[-1] == 4001
+    assert kept["distribution_matching"].iloc[0] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 5)
+    pd.testing.assert_frame_equal(thin(losses(10)), losses(10))
+
+
+def test_score_that_is_not_finite_is_named():
+    with pytest.raises(ValueError, match=r"scores\.student\.fd_lenet is nan"):
+        round_floats({"student": {"fd_lenet": float("nan")}})
+
+
+def test_tables_say_what_was_used():
+    table = score_table(scores())
+    assert list(table.index) == ["teacher", "one step, before", "one step, after", "real test images"]
+    assert table.loc["real test images", "fd_lenet"] == 1.7
+    assert np.isnan(table.loc["real test images", "nfe"])
+    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
+    params["distill"] |= {"steps": 2000, "pairs_batch_size": 64}
+    params["pairs"] |= {"count": 12800}
+    used = parameter_table(params, {})["value"]
+    assert used["epochs of the pairs"] == "10"
+    assert used["pre-computed pairs"].startswith("12,800")
+    assert "total parameters" not in used
+
+
+def test_card_is_what_the_hub_reads(written):
+    card = ModelCard.load(written / "models" / "mnist-small" / "generator" / "README.md")
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results["fd_lenet"] == 7.98765
+    assert results["class_accuracy"] == 0.98
+    assert card.data.library_name == "diffusers"
+    assert "| one step, after | 7.988 | 2.5 | 0.98 | 1 | 0.001 |" in card.text
+
+
+@pytest.mark.parametrize("num_classes", [10, None])
+def test_snippet_of_the_card_runs(tmp_path, monkeypatch, num_classes):
+    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
+    params["dataset"]["num_classes"] = num_classes
+    folder = tmp_path / "models" / "mnist-small" / "generator"
+    torch.manual_seed(0)
+    backbone = UNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=4,
+        num_class_embeds=num_classes and num_classes + 1,
+    )
+    save_generator(folder, backbone, dict(DDPMScheduler().config), 600, num_classes)
+
+    card = model_card(params, scores(), {}, "models/mnist-small/generator")
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    with Image.open(tmp_path / "sample.png") as drawn:
+        assert drawn.size == (28, 28)
+        assert np.asarray(drawn).std() > 1

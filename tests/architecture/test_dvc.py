@@ -1,0 +1,124 @@
+"""dvc.yaml says what the stages do: their code, their params, their names."""
+
+import ast
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.architecture.sources import ROOT, dotted, python_files, tree_of
+from tools.dvc_deps import import_closure, is_code, with_closures
+
+TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+STAGES = yaml.safe_load(TEXT)["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+ORDER = ["fetch", "teacher", "pairs", "distill", "evaluate", "report"]
+PLACE = {"system", "root", "file"}  # where a system lives, not what it is: no stage's result depends on them
+
+
+def imported_files(entry: Path, root: Path) -> set[str]:
+    """Files under `root` that `entry` imports, read off the compiled bytecode by the standard library."""
+    finder = ModuleFinder(path=[str(root)])  # on no other path, so that libraries are not followed
+    finder.run_script(str(entry))
+    files = (Path(module.__file__).relative_to(root) for module in finder.modules.values() if module.__file__)
+    return {path.as_posix() for path in files} | {f"{entry.parent.name}/__init__.py"}
+
+
+def declared_params(stage: str) -> list[str]:
+    """Keys of the params file that a stage of dvc.yaml depends on."""
+    return [key for entry in STAGES[stage]["params"] for key in entry["${file}"]]
+
+
+def dumped_keys(call: ast.Call) -> set[str]:
+    """What `config.model_dump(include={…})` reads; all of the params without `include`."""
+    kept = [ast.literal_eval(item.value) for item in call.keywords if item.arg == "include"]
+    return set(kept[0]) if kept else set(PARAMS)
+
+
+def config_keys(path: str) -> set[str]:
+    """Keys of the params file that a stage's module reads: the longest chains `config.a.b`, and dumps of the config."""
+    nodes = list(ast.walk(tree_of(path)))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    inner = {id(node.value) for node in attributes}
+    chains = {dotted(node) for node in attributes if id(node) not in inner}
+    keys = {chain.removeprefix("config.").partition("model_dump")[0] for chain in chains if chain.startswith("config.")}
+    dumps = [node for node in nodes if isinstance(node, ast.Call) and dotted(node.func) == "config.model_dump"]
+    return keys.union(*map(dumped_keys, dumps)) - {""} - PLACE
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_code_dependencies_are_what_the_stage_imports(stage: str) -> None:
+    declared = {dependency for dependency in STAGES[stage]["deps"] if is_code(dependency)}
+    assert declared == imported_files(ROOT / "stages" / f"{stage}.py", ROOT), "run `make deps`"
+
+
+def test_a_chain_of_imports_is_followed_into_functions_and_packages(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "dmd" / "sub").mkdir(parents=True)
+    files = {
+        "stages/__init__.py": "",
+        "stages/one.py": "import json\nfrom dmd import a\n\ndef late():\n    from dmd.sub.b import B\n",
+        "dmd/__init__.py": "",
+        "dmd/a.py": "import dmd.c as c, torch\n",
+        "dmd/c.py": "",
+        "dmd/sub/__init__.py": "",
+        "dmd/sub/b.py": "from . import d\nclass B: pass\n",
+        "dmd/sub/d.py": "",
+        "dmd/unused.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    closure = import_closure(tmp_path, tmp_path / "stages" / "one.py")
+    assert closure == ["stages/one.py", *sorted(set(files) - {"dmd/unused.py", "stages/one.py"})]
+    assert set(closure) == imported_files(tmp_path / "stages" / "one.py", tmp_path)
+
+
+def test_writing_dependencies_keeps_the_rest_of_the_file() -> None:
+    stripped = "\n".join(line for line in TEXT.split("\n") if not line.startswith("      - dmd/"))
+    assert with_closures(stripped, ROOT) == TEXT
+
+
+def test_code_dependencies_are_single_files() -> None:
+    folders = {f"{stage}: {dep}" for stage in STAGES for dep in STAGES[stage]["deps"] if (ROOT / dep).is_dir()}
+    assert folders <= {"fetch: assets"}
+
+
+def test_stage_names_are_modules_and_params_sections() -> None:
+    assert list(STAGES) == ORDER
+    commands = [path for path in python_files("stages") if '__name__ == "__main__"' in (ROOT / path).read_text("utf-8")]
+    assert sorted(Path(path).stem for path in commands) == sorted(ORDER)
+    sections = {name for name, value in PARAMS.items() if isinstance(value, dict)}
+    assert sections - {"report"} == {"dataset", *ORDER} - {"report"}
+    for stage in ORDER:
+        assert STAGES[stage]["cmd"] == f"python -m stages.{stage} ${{file}}"
+        assert STAGES[stage]["wdir"] == "${root}"
+        assert stage == "report" or any(key.split(".")[0] == stage for key in declared_params(stage))
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_a_stage_depends_on_every_param_that_it_reads(stage: str) -> None:
+    keys = config_keys(f"stages/{stage}.py")
+    hidden = {key for key in keys if not any(f"{key}.".startswith(f"{known}.") for known in declared_params(stage))}
+    assert not hidden, f"stages/{stage}.py reads {sorted(hidden)}, which dvc.yaml does not name"
+
+
+def test_the_report_depends_on_every_param() -> None:
+    assert set(declared_params("report")) == set(PARAMS) - PLACE
+
+
+def test_only_the_report_owns_files_that_git_keeps() -> None:
+    for stage, entry in STAGES.items():
+        for out in entry["outs"]:
+            path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
+            assert path.startswith("metrics/") == (stage == "report") == (options.get("cache") is False), path
+
+
+def test_every_system_has_the_same_pipeline_and_knows_its_place() -> None:
+    for path in [ROOT / "dvc.yaml", *ROOT.glob("pipelines/*/dvc.yaml")]:
+        folder = path.parent.relative_to(ROOT)
+        params = yaml.safe_load((path.parent / "params.yaml").read_text(encoding="utf-8"))
+        assert path.read_text(encoding="utf-8") == TEXT, f"{path} differs from the root's; run `make deps`"
+        assert params["file"] == (folder / "params.yaml").as_posix()
+        assert params["root"] == "/".join([".."] * len(folder.parts) or ["."])
+        assert folder.parts in ((), ("pipelines", params["system"]))

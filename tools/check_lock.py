@@ -1,0 +1,104 @@
+"""Does every dvc.lock agree with its dvc.yaml, params and code? Needs no cache and runs no stage.
+
+    python -m tools.check_lock
+
+Where it does not, the numbers in git are not those of the code in git. `dvc status` compares. Data that is only missing
+(a clean clone has none) is no disagreement; but what a stage was locked with must be what another was locked to write.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHED = ("data/", "models/")
+ABSENT = ("deleted", "not in cache")
+
+app = typer.Typer(add_completion=False)
+
+
+def pipelines(root: Path) -> list[Path]:
+    """dvc.yaml of the root, and of every pipelines/<system>/ that has a lock; relative to `root`."""
+    others = [lock.with_name("dvc.yaml") for lock in sorted(root.glob("pipelines/*/dvc.lock"))]
+    return [Path("dvc.yaml"), *(path.relative_to(root) for path in others)]
+
+
+def changes(entries: list[Any]) -> Iterator[str]:
+    """What differs from the lock in one stage's entries of `dvc status --json`, without cached data that is absent."""
+    for entry in entries:
+        if isinstance(entry, str):
+            yield entry
+            continue
+        for path, state in (item for group in entry.values() for item in group.items()):
+            if isinstance(state, dict):
+                yield from (f"{path}: {key} {verb}" for key, verb in state.items())
+            elif not (state in ABSENT and path.startswith(CACHED)):
+                yield f"{path} {state}"
+
+
+def status(root: Path, pipeline: Path) -> dict[str, list[Any]]:
+    """`dvc status --json`: stage name to what changed.
+
+    Raises:
+        ValueError: DVC cannot read the pipeline; carries its own words.
+    """
+    command = [sys.executable, "-m", "dvc", "status", "--json", pipeline.as_posix()]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"{pipeline}: `dvc status` failed: {(done.stdout + done.stderr).strip()}")
+    found: dict[str, list[Any]] = json.loads(done.stdout)
+    return {name.rpartition(":")[2]: entries for name, entries in found.items()}
+
+
+def mismatches(lock: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(stage, sentence) for each input that was locked with other content than the stage that writes it was."""
+    written = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    for name, stage in lock["stages"].items():
+        for dep in stage.get("deps", []):
+            if written.get(dep["path"], dep["md5"]) != dep["md5"]:
+                yield name, f"{dep['path']} is not the one locked as output"
+
+
+def stale_stages(root: Path, pipeline: Path) -> dict[str, list[str]]:
+    """Stages that disagree with the lock, each with what differs.
+
+    Raises:
+        ValueError: there is no lock, or DVC cannot read the pipeline.
+    """
+    lock = (root / pipeline).with_suffix(".lock")
+    if not lock.is_file():
+        raise ValueError(f"{lock.relative_to(root)} is missing; run `dvc repro {pipeline}` and commit it")
+    stale = {name: list(changes(entries)) for name, entries in status(root, pipeline).items()}
+    for name, sentence in mismatches(yaml.safe_load(lock.read_text(encoding="utf-8"))):
+        stale.setdefault(name, []).append(sentence)
+    return {name: reasons for name, reasons in stale.items() if reasons}
+
+
+@app.command()
+def main() -> None:
+    """Exit with 1, naming the stages, where a dvc.lock is older than the code, params or data it describes."""
+    problems = []
+    for pipeline in pipelines(ROOT):
+        try:
+            stale = stale_stages(ROOT, pipeline)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if stale:
+            names = "\n".join(f"  {name}: {', '.join(reasons)}" for name, reasons in stale.items())
+            lock = pipeline.with_suffix(".lock")
+            problems.append(f"{lock} is out of date; run `dvc repro {pipeline}` and commit the lock\n{names}")
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

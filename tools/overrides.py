@@ -1,0 +1,41 @@
+"""Params with a few values changed, as `dvc exp run -S key=value` changes them."""
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dmd.config import Config, parse_config
+
+
+def override(params: Path, changes: dict[str, Any]) -> Config:
+    """The config of a params file with `changes`: dotted key -> value.
+
+    Raises:
+        ConfigError: the changed params are wrong.
+        KeyError: a key's section does not exist.
+    """
+    values = copy.deepcopy(yaml.safe_load(params.read_text(encoding="utf-8")))
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[name] = value
+    return parse_config(values, params)
+
+
+def parse_values(text: str) -> tuple[str, list[Any]]:
+    """`key=1,2,3` as the key and its values, each read as YAML."""
+    key, values = text.split("=", 1)
+    return key, [yaml.safe_load(value) for value in values.split(",")]
+
+
+def grid(axes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of `key=value,value…` axes."""
+    keys_values = [parse_values(axis) for axis in axes]
+    for combination in itertools.product(*(values for _, values in keys_values)):
+        yield dict(zip((key for key, _ in keys_values), combination, strict=True))

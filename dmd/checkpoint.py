@@ -88,11 +88,14 @@ class TrainingState:
             "step": step,
             "record": record,
             "lr_schedulers": {name: item.last_epoch for name, item in self.lr_schedulers.items()},
+            "learning_rates": {name: _learning_rates(item) for name, item in self.optimizers.items()},
             "averages": {name: item.optimization_step for name, item in self.averages.items()},
             "sha256": file_sha256(temporary / "state.safetensors"),
         }
         save_json(temporary / "state.json", numbers)
-        os.replace(temporary, folder / f"step-{step:08d}")
+        target = folder / f"step-{step:08d}"
+        shutil.rmtree(target, ignore_errors=True)  # a broken one that `resume` passed over
+        os.replace(temporary, target)
         for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old)
 
@@ -139,3 +142,10 @@ class TrainingState:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         for name, lr_scheduler in self.lr_schedulers.items():
             lr_scheduler.load_state_dict({**lr_scheduler.state_dict(), "last_epoch": numbers["lr_schedulers"][name]})
+        for name, rates in numbers["learning_rates"].items():
+            for group, rate in zip(self.optimizers[name].param_groups, rates, strict=True):
+                group["lr"] = rate
+
+
+def _learning_rates(optimizer: Optimizer | AcceleratedOptimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]

@@ -59,7 +59,9 @@ class Distiller:
         self.mu_fake, self.optimizer_fake = self.accelerator.prepare(fake, optimizer_fake)
         self.lr_generator, self.lr_fake = lr_generator, lr_fake
         real = with_guidance(teacher, guidance_scale, num_classes)
-        self.mu_real = real.to(self.accelerator.device).eval().requires_grad_(False)
+        # Frozen by no_grad where it is called, not by requires_grad: that flag picks other CPU kernels, and mu_real
+        # must equal mu_fake to the last bit at the start.
+        self.mu_real = real.to(self.accelerator.device).eval()
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.state = TrainingState(

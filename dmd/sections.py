@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 """A learning rate."""
@@ -22,14 +22,21 @@ Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "unipc", "deis"]
 ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lcm")
 """Samplers that draw fresh noise at each step: no pair can be made with them."""
 
-Spacing = Literal["leading", "trailing", "linspace"]
-"""How a solver's steps are laid over the T training timesteps."""
+Spacing = Literal["leading", "trailing"]
+"""How a solver's steps are laid over the T training timesteps: from 0 up, or from T - 1 down."""
 
 
 class Section(BaseModel):
     """Shared settings of all sections: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switches(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"must not be a boolean (got {value})")
+        return value
 
 
 class Dataset(Section):
@@ -160,10 +167,11 @@ class Sampling(Section):
         return values
 
     @model_validator(mode="after")
-    def _even_steps(self) -> "Sampling":
-        if self.solver == "ddim" and self.timestep_spacing == "linspace":
+    def _spacing_reaches_noise(self) -> "Sampling":
+        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "unipc", "deis"):
             raise ValueError(
-                "timestep_spacing `linspace` does not fit solver `ddim`, which assumes equal steps; take `euler`"
+                f"timestep_spacing `leading` leaves out the noisiest timesteps with solver `{self.solver}` "
+                "(diffusers divides T by num_steps + 1); take `trailing`"
             )
         return self
 

@@ -1,0 +1,231 @@
+"""Files are whole or not there, and an interrupted run goes on as if nothing had happened."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from dmd import checkpoint
+from dmd.checkpoint import (
+    TrainingState,
+    file_sha256,
+    folder_sha256,
+    load_json,
+    load_tensors,
+    save_json,
+    save_tensors,
+)
+
+STEPS = 12
+
+
+class Run:
+    """A small training run whose data are functions of the step."""
+
+    def __init__(self, initial_seed: int = 0) -> None:
+        torch.manual_seed(initial_seed)
+        self.net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 2))
+        optimizer = torch.optim.AdamW(self.net.parameters(), 0.05, (0.9, 0.99), weight_decay=0.01)
+        self.lr_scheduler = get_cosine_schedule_with_warmup(optimizer, 3, STEPS)
+        self.optimizer = Accelerator().prepare(optimizer)
+        self.average = EMAModel(self.net.parameters(), decay=0.9, foreach=True)
+        self.state = TrainingState(
+            {"net": self.net}, {"net": self.optimizer}, {"net": self.lr_scheduler}, {"net": self.average}
+        )
+
+    def step(self, step: int) -> None:
+        generator = torch.Generator().manual_seed(step)
+        x, y = torch.randn(8, 3, generator=generator), torch.randn(8, 2, generator=generator)
+        (self.net(x) - y).square().mean().backward()
+        self.optimizer.step()
+        self.lr_scheduler.step()
+        self.optimizer.zero_grad()
+        self.average.step(self.net.parameters())
+
+    def steps(self, first: int, last: int) -> "Run":
+        for step in range(first, last):
+            self.step(step)
+        return self
+
+    def everything(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "average": dict(enumerate(self.average.shadow_params)),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "steps": (self.lr_scheduler.last_epoch, self.average.optimization_step),
+        }
+
+
+def assert_identical(found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_identical(found[key], expected[key])
+    elif isinstance(expected, Tensor):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 11])
+def test_a_resumed_run_is_bit_identical(cut: int, tmp_path: Path) -> None:
+    uninterrupted = Run().steps(0, STEPS)
+    Run().steps(0, cut).state.save(tmp_path, cut, {"losses": [0.1, 1 / 3]})
+    resumed = Run(initial_seed=99)
+    assert resumed.state.resume(tmp_path) == (cut, {"losses": [0.1, 1 / 3]})
+    assert_identical(resumed.steps(cut, STEPS).everything(), uninterrupted.everything())
+
+
+def test_nothing_saved_is_step_zero(tmp_path: Path) -> None:
+    assert Run().state.resume(tmp_path / "missing") == (0, None)
+
+
+def test_a_checkpoint_is_a_copy(tmp_path: Path) -> None:
+    run = Run().steps(0, 2)
+    run.state.save(tmp_path, 2, None)
+    expected = {name: value.clone() for name, value in run.net.state_dict().items()}
+    run.steps(2, 6)
+    run.state.resume(tmp_path)
+    assert_identical(dict(run.net.state_dict()), expected)
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def saved_run(folder: Path) -> None:
+    run = Run()
+    for step in range(6):
+        run.step(step)
+        if step % 2 == 1:
+            run.state.save(folder, step + 1, {"step": step + 1})
+
+
+def test_two_checkpoints_are_kept_and_nothing_else(tmp_path: Path) -> None:
+    saved_run(tmp_path)
+    assert checkpoints(tmp_path) == ["step-00000004", "step-00000006"]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+BREAKS = {
+    "flipped tensors": lambda folder: flip(folder / "state.safetensors"),
+    "truncated tensors": lambda folder: truncate(folder / "state.safetensors"),
+    "no tensors": lambda folder: (folder / "state.safetensors").unlink(),
+    "truncated numbers": lambda folder: truncate(folder / "state.json"),
+    "empty numbers": lambda folder: (folder / "state.json").write_text(""),
+    "no numbers": lambda folder: (folder / "state.json").unlink(),
+    "no hash": lambda folder: save_json(folder / "state.json", {"step": 6}),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_broken_checkpoint_falls_back_to_the_one_before(broken: str, tmp_path: Path) -> None:
+    saved_run(tmp_path)
+    BREAKS[broken](tmp_path / "step-00000006")
+    run = Run(initial_seed=5)
+    assert run.state.resume(tmp_path) == (4, {"step": 4})
+    assert_identical(run.everything(), Run().steps(0, 4).everything())
+
+
+def test_a_broken_checkpoint_is_replaced_when_the_run_comes_by_again(tmp_path: Path) -> None:
+    saved_run(tmp_path)
+    BREAKS["truncated tensors"](tmp_path / "step-00000006")
+    run = Run(initial_seed=5)
+    start, _ = run.state.resume(tmp_path)
+    run.steps(start, 6).state.save(tmp_path, 6, {"step": 6})
+    assert Run().state.resume(tmp_path) == (6, {"step": 6})
+
+
+def test_a_crash_while_saving_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved_run(tmp_path)
+    monkeypatch.setattr(checkpoint.os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        Run().steps(0, 8).state.save(tmp_path, 8, {"step": 8})
+    monkeypatch.undo()
+    assert Run().state.resume(tmp_path) == (6, {"step": 6})
+
+
+def crash(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_saving_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, numbers = tmp_path / "a.safetensors", tmp_path / "a.json"
+    save_tensors(tensors, {"x": torch.zeros(3)})
+    save_json(numbers, {"x": 0})
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_tensors(tensors, {"x": torch.ones(3)})
+    with pytest.raises(KeyboardInterrupt):
+        save_json(numbers, {"x": 1})
+    with pytest.raises(KeyboardInterrupt):
+        save_json(tmp_path / "new.json", {"x": 1})
+    assert torch.equal(load_tensors(tensors)["x"], torch.zeros(3))
+    assert load_json(numbers) == {"x": 0}
+    assert not (tmp_path / "new.json").exists()
+    monkeypatch.undo()
+    save_tensors(tensors, {"x": torch.ones(3)})
+    assert torch.equal(load_tensors(tensors)["x"], torch.ones(3))
+
+
+def test_tensors_come_back_as_they_went(tmp_path: Path) -> None:
+    tensors = {
+        "strided": torch.arange(12.0).reshape(3, 4).T,
+        "wanting gradient": torch.ones(2, requires_grad=True),
+        "integer": torch.tensor([2**40]),
+        "scalar": torch.tensor(1.5),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+    }
+    save_tensors(tmp_path / "a.safetensors", tensors)
+    loaded = load_tensors(tmp_path / "a.safetensors")
+    assert_identical(loaded, {name: tensor.detach() for name, tensor in tensors.items()})
+
+
+def test_json_is_sorted_and_has_no_nan(tmp_path: Path) -> None:
+    save_json(tmp_path / "a.json", {"b": 1 / 3, "a": "σ"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "\\u03c3",\n  "b": 0.3333333333333333\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_json(tmp_path / "a.json", {"x": float("nan")})
+    assert load_json(tmp_path / "a.json") == {"b": 1 / 3, "a": "σ"}
+
+
+def test_a_files_hash_is_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    assert file_sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folders_hash_is_its_names_and_contents(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> str:
+        for file, content in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return folder_sha256(tmp_path / name)
+
+    first = folder("one", {"a": "1", "sub/b": "2"})
+    assert folder("same", {"sub/b": "2", "a": "1"}) == first
+    others = [
+        folder("content", {"a": "1", "sub/b": "3"}),
+        folder("name", {"a": "1", "sub/c": "2"}),
+        folder("place", {"a": "1", "b": "2"}),
+        folder("swapped", {"a": "2", "sub/b": "1"}),
+        folder("more", {"a": "1", "sub/b": "2", "c": ""}),
+    ]
+    assert len({first, *others}) == 6

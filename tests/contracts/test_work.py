@@ -1,0 +1,81 @@
+"""A work folder is named by everything that its result depends on."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dmd.work import fingerprint, finish, work_folder
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "folder" / "sub" / "a").write_text("1")
+    (tmp_path / "file").write_text("2")
+    return [tmp_path / "folder", tmp_path / "file"]
+
+
+PARAMS = {"seed": 0, "steps": 10, "nested": {"rate": 1e-4}}
+
+
+def test_the_same_is_the_same(inputs: list[Path]) -> None:
+    first = fingerprint(inputs, PARAMS)
+    assert len(first) == 16
+    (inputs[1]).write_text("2")
+    assert fingerprint(inputs, dict(reversed(PARAMS.items()))) == first
+    assert fingerprint(inputs[::-1], PARAMS) == first
+
+
+def test_content_names_and_params_change_it(inputs: list[Path]) -> None:
+    seen = {fingerprint(inputs, PARAMS)}
+    seen.add(fingerprint(inputs, {**PARAMS, "seed": 1}))
+    seen.add(fingerprint(inputs, {**PARAMS, "nested": {"rate": 2e-4}}))
+    seen.add(fingerprint(inputs, {**PARAMS, "more": None}))
+    seen.add(fingerprint(inputs[:1], PARAMS))
+    inputs[1].write_text("3")
+    seen.add(fingerprint(inputs, PARAMS))
+    (inputs[0] / "sub" / "a").write_text("4")
+    seen.add(fingerprint(inputs, PARAMS))
+    (inputs[0] / "sub" / "a").rename(inputs[0] / "sub" / "b")
+    seen.add(fingerprint(inputs, PARAMS))
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize(("name", "counts"), [("dmd.extra", True), ("stages.extra", True), ("dmdx.extra", False)])
+def test_this_projects_sources_change_it(
+    name: str, counts: bool, inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "extra.py"
+    source.write_text("a = 1")
+    module = ModuleType(name)
+    module.__file__ = str(source)
+    monkeypatch.setitem(sys.modules, name, module)
+    before = fingerprint(inputs, PARAMS)
+    source.write_text("a = 2")
+    assert (fingerprint(inputs, PARAMS) != before) == counts
+
+
+def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fingerprint([tmp_path / "nowhere"], {})
+
+
+def test_work_is_found_again_and_removed_at_the_end(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMD_WORK", str(tmp_path / "elsewhere"))
+    work = work_folder("pairs", inputs, PARAMS)
+    assert work == tmp_path / "elsewhere" / "pairs" / fingerprint(inputs, PARAMS)
+    (work / "shard").write_text("half")
+    assert (work_folder("pairs", inputs, PARAMS) / "shard").read_text() == "half"
+    other = work_folder("pairs", inputs, {**PARAMS, "seed": 1})
+    assert other != work
+    finish(work)
+    finish(work)
+    assert not work.exists()
+    assert other.is_dir()
+    monkeypatch.delenv("DMD_WORK")
+    monkeypatch.chdir(tmp_path)
+    assert work_folder("pairs", inputs, PARAMS).resolve().parent == tmp_path / ".work" / "pairs"

@@ -1,0 +1,127 @@
+"""Pairs on disk: each is a function of its index, the manifest tells the truth, a kill loses nothing."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from dmd.backbones import build_unet
+from dmd.checkpoint import file_sha256, load_tensors
+from dmd.denoiser import Denoiser
+from dmd.pairs import (
+    PairRecipe,
+    PairStore,
+    make_pairs,
+    shard_is_whole,
+    shard_name,
+    shard_rows,
+    write_manifest,
+    write_shard,
+)
+from dmd.rng import Stream, sample_noise
+from dmd.sampler import sample
+from dmd.schedule import NoiseSchedule
+
+SCHEDULER = {
+    "num_train_timesteps": 100,
+    "beta_schedule": "linear",
+    "beta_start": 1e-3,
+    "beta_end": 0.1,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+}
+RECIPE = PairRecipe(3, (1, 8, 8), 4, 1.0, SCHEDULER, "ddim", 4, "leading")
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    torch.manual_seed(0)
+    schedule = NoiseSchedule.from_betas(torch.linspace(1e-3, 0.1, 100, dtype=torch.float64))
+    return Denoiser(build_unet((1, 8, 8), 5, (4, 8), 1, (), 2), schedule, "epsilon").eval()
+
+
+def write_pairs(denoiser: Denoiser, work: Path, out: Path, shard_size: int) -> PairStore:
+    work.mkdir()
+    shards = shard_rows(10, shard_size)
+    for number, rows in enumerate(shards):
+        write_shard(work, number, rows, make_pairs(denoiser, RECIPE, rows, batch_size=3))
+    write_manifest(work, out, RECIPE, "teacher-hash", len(shards))
+    return PairStore(out)
+
+
+def test_rows_are_cut_without_gap_or_overlap() -> None:
+    assert shard_rows(10, 4) == [range(0, 4), range(4, 8), range(8, 10)]
+    assert shard_rows(4, 4) == [range(0, 4)]
+
+
+def test_a_pair_is_the_ode_solution_of_its_own_noise_and_label(denoiser: Denoiser) -> None:
+    pairs = make_pairs(denoiser, RECIPE, range(6, 8), batch_size=1)
+    z = sample_noise(3, [6, 7], (1, 8, 8), Stream.PAIRS)
+    assert torch.equal(pairs["z"], z)
+    assert pairs["label"].tolist() == [2, 3]
+    assert pairs["index"].tolist() == [6, 7]
+    torch.testing.assert_close(pairs["x0"], sample(denoiser, z, torch.tensor([2, 3]), SCHEDULER, "ddim", 4, "leading"))
+
+
+def test_neither_shard_nor_batch_size_changes_a_pair(denoiser: Denoiser, tmp_path: Path) -> None:
+    small = write_pairs(denoiser, tmp_path / "work-a", tmp_path / "a", 3).read(range(10))
+    large = write_pairs(denoiser, tmp_path / "work-b", tmp_path / "b", 10).read(range(10))
+    assert torch.equal(small["z"], large["z"])
+    assert torch.equal(small["label"], large["label"])
+    torch.testing.assert_close(small["x0"], large["x0"], atol=1e-5, rtol=0)
+
+
+def test_reading_gives_the_asked_rows_in_the_asked_order(denoiser: Denoiser, tmp_path: Path) -> None:
+    store = write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 4)
+    assert len(store) == 10
+    assert store.image_shape == (1, 8, 8)
+    rows = store.read([9, 0, 4, 4])
+    assert rows["index"].tolist() == [9, 0, 4, 4]
+    whole = load_tensors(tmp_path / "out" / shard_name(2))
+    assert torch.equal(rows["x0"][0], whole["x0"][1])
+
+
+def test_the_manifest_says_what_each_shard_is(denoiser: Denoiser, tmp_path: Path) -> None:
+    write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 4)
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
+    assert manifest[["first", "last"]].to_numpy().tolist() == [[0, 3], [4, 7], [8, 9]]
+    assert manifest["sha256"].tolist() == [file_sha256(tmp_path / "out" / name) for name in manifest["shard"]]
+    settings = manifest[["seed", "solver", "num_steps", "nfe", "guidance_scale", "teacher_sha256"]].iloc[0]
+    assert settings.tolist() == [3, "ddim", 4, 4, 1.0, "teacher-hash"]
+
+
+def test_an_unconditional_pair_has_label_minus_one(denoiser: Denoiser) -> None:
+    torch.manual_seed(0)
+    plain = Denoiser(build_unet((1, 8, 8), None, (4, 8), 1, (), 2), denoiser.schedule, "epsilon").eval()
+    recipe = PairRecipe(3, (1, 8, 8), None, 1.0, SCHEDULER, "ddim", 2, "leading")
+    assert make_pairs(plain, recipe, range(3), 2)["label"].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "swap"])
+def test_a_harmed_shard_is_noticed(denoiser: Denoiser, tmp_path: Path, harm: str) -> None:
+    write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 5)
+    path, other = tmp_path / "out" / shard_name(0), tmp_path / "out" / shard_name(1)
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[-5] ^= 1
+        path.write_bytes(data)
+    elif harm == "truncate":
+        path.write_bytes(data[:-8])
+    elif harm == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(data)
+    with pytest.raises(ValueError, match=r"shard-0000\d.* run the pairs stage again"):
+        PairStore(tmp_path / "out")
+
+
+def test_only_a_whole_shard_of_these_rows_is_taken_over(denoiser: Denoiser, tmp_path: Path) -> None:
+    rows = range(2, 4)
+    assert not shard_is_whole(tmp_path, 1, rows)
+    write_shard(tmp_path, 1, rows, make_pairs(denoiser, RECIPE, rows, 2))
+    assert shard_is_whole(tmp_path, 1, rows)
+    assert not shard_is_whole(tmp_path, 1, range(2, 5))
+    (tmp_path / shard_name(1)).with_suffix(".json").write_text("{")
+    assert not shard_is_whole(tmp_path, 1, rows)

@@ -1,0 +1,130 @@
+"""The whole DVC pipeline in a fresh repository, at a tiny setting, on the shipped teacher and real MNIST."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from dmd.checkpoint import file_sha256, load_json, load_tensors
+
+ROOT = Path(__file__).resolve().parents[2]
+CHANGES = {
+    "pairs": {"count": 96, "shard_size": 40, "num_steps": 5, "solver": "ddim"},
+    "distill": {
+        "steps": 30,
+        "batch_size": 16,
+        "pairs_batch_size": 16,
+        "learning_rate_generator": 1e-3,
+        "learning_rate_fake": 1e-3,
+        "warmup_steps": 2,
+        "ema_decay": 0.8,
+        "history_epochs": 3,
+        "checkpoint_steps": 10,
+    },
+    "evaluate": {"num_samples": 300, "num_steps": 5, "solver": "ddim", "batch_size": 100},
+}
+
+
+def run(folder: Path, *command: str) -> str:
+    """The output of a command in `folder`, with this interpreter's environment on the path; it must exit with 0."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    downloads = os.environ.get("DMD_DOWNLOADS", str(ROOT / "downloads"))
+    environment = {**os.environ, "PATH": path, "DMD_DOWNLOADS": downloads, "DVC_NO_ANALYTICS": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result.stdout + result.stderr
+
+
+def commit(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout's own files as a repository of its own, with tiny params, after one `dvc repro`."""
+    folder = tmp_path_factory.mktemp("clone")
+    names = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in (name for name in names if (ROOT / name).is_file() and name != "dvc.lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in CHANGES.items():
+        params[section].update(values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "config", "user.name", "test")
+    run(folder, "git", "config", "user.email", "test@localhost")
+    run(folder, "dvc", "repro", "dvc.yaml")
+    commit(folder, "tiny run")
+    return folder
+
+
+def metrics(folder: Path) -> dict[str, dict[str, float]]:
+    return load_json(folder / "metrics" / "mnist-small" / "metrics.json")
+
+
+def test_distillation_improves_the_one_step_images(repository: Path) -> None:
+    scores = metrics(repository)
+    assert scores["student"]["nfe"] == scores["student_before"]["nfe"] == 1
+    assert scores["teacher"]["nfe"] == 5
+    assert scores["student"]["fd_lenet"] < scores["student_before"]["fd_lenet"]
+    assert scores["data"]["test"]["fd_lenet"] < scores["teacher"]["fd_lenet"]
+    assert scores["student"]["num_samples"] == scores["run"]["num_samples"] == 300
+
+
+def test_every_pair_is_there_and_as_the_manifest_says(repository: Path) -> None:
+    folder = repository / "data" / "mnist-small" / "pairs"
+    manifest = pd.read_csv(folder / "manifest.csv")
+    assert manifest["last"].tolist() == [39, 79, 95]
+    for row in manifest.itertuples():
+        shard = load_tensors(folder / row.shard)
+        assert file_sha256(folder / row.shard) == row.sha256
+        assert shard["index"].tolist() == list(range(row.first, row.last + 1))
+        assert (shard["label"] == shard["index"] % 10).all()
+
+
+def test_the_losses_are_those_of_every_step(repository: Path) -> None:
+    losses = pd.read_csv(repository / "metrics" / "mnist-small" / "losses.csv")
+    assert losses["step"].tolist() == list(range(30))
+    assert losses["distribution_matching"].iloc[0] == 0
+    assert losses["distribution_matching"].iloc[-1] > 0
+    assert losses["regression"].iloc[-5:].mean() < losses["regression"].iloc[:5].mean()
+
+
+def test_git_keeps_pictures_that_open(repository: Path) -> None:
+    folder = repository / "metrics" / "mnist-small"
+    for name in ("samples_teacher", "samples_before", "samples_student", "history", "losses"):
+        with Image.open(folder / f"{name}.png") as picture:
+            picture.verify()
+
+
+def test_the_saved_pipeline_draws_the_evaluated_samples(repository: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    folder = repository / "models" / "mnist-small" / "generator"
+    samples = load_tensors(repository / "data" / "mnist-small" / "evaluation" / "samples.safetensors")
+    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    images = pipeline(class_labels=samples["label"][:10].tolist(), latents=samples["z"][:10], output_type="np").images
+    expected = (samples["student"][:10].permute(0, 2, 3, 1).numpy() + 1) / 2
+    assert abs(images - expected).max() < 1e-3
+
+
+def test_a_second_run_has_nothing_to_do_and_an_experiment_redoes_what_depends_on_alpha(repository: Path) -> None:
+    assert "Data and pipelines are up to date" in run(repository, "dvc", "repro", "dvc.yaml")
+    before = metrics(repository)
+    output = run(repository, "dvc", "exp", "run", "-S", "alpha=0.25", "dvc.yaml")
+    assert "Stage 'pairs' didn't change, skipping" in output
+    assert "Running stage 'distill'" in output
+    after = metrics(repository)
+    assert after["student"]["fd_lenet"] != before["student"]["fd_lenet"]
+    assert after["student_before"]["fd_lenet"] == pytest.approx(before["student_before"]["fd_lenet"], rel=1e-3)
+    difference = json.loads(run(repository, "dvc", "metrics", "diff", "--json"))
+    assert any("student.fd_lenet" in entry for entry in difference.values())

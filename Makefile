@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro test test-slow lint format deps lock clean
+.PHONY: help setup repro test test-slow lint format deps tables lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,7 @@ lint: $(STAMP) ## style, types, stage dependencies, and whether dvc.lock agrees 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.dvc_deps --check
+	$(BIN)/python -m tools.tables --check
 	$(BIN)/python -m tools.check_lock
 
 format: $(STAMP) ## mend what ruff can mend
@@ -45,6 +46,9 @@ format: $(STAMP) ## mend what ruff can mend
 
 deps: $(STAMP) ## write each stage's import closure into dvc.yaml
 	$(BIN)/python -m tools.dvc_deps
+
+tables: $(STAMP) ## write the tables of README.md and docs/ from the files of runs
+	$(BIN)/python -m tools.tables
 
 lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \

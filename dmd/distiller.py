@@ -5,15 +5,13 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dmd.checkpoint import TrainingState
 from dmd.denoiser import Denoiser, with_guidance
 from dmd.generator import OneStepGenerator
+from dmd.learner import Learner
 from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.pairs import PairStore
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise
@@ -45,29 +43,23 @@ class Distiller:
         """
         self.accelerator = Accelerator()
         self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
-        self.regression_weight = regression_weight
-        self.schedule = teacher.schedule
+        self.regression_weight, self.schedule = regression_weight, teacher.schedule
         self._check_batches()
         student, fake = copy.deepcopy(teacher).eval(), copy.deepcopy(teacher).eval()
         self.generator_backbone: nn.Module = student.backbone
         generator = OneStepGenerator(student, settings.generator_timestep)
-        optimizer_generator = self._optimizer(generator, settings.learning_rate_generator)
-        optimizer_fake = self._optimizer(fake, settings.learning_rate_fake)
-        lr_generator = self._lr_scheduler(optimizer_generator, updates_per_step=1)
-        lr_fake = self._lr_scheduler(optimizer_fake, updates_per_step=settings.num_fake_updates)
-        self.generator, self.optimizer_generator = self.accelerator.prepare(generator, optimizer_generator)
-        self.mu_fake, self.optimizer_fake = self.accelerator.prepare(fake, optimizer_fake)
-        self.lr_generator, self.lr_fake = lr_generator, lr_fake
-        real = with_guidance(teacher, guidance_scale, num_classes)
-        # Frozen by no_grad where it is called, not by requires_grad: that flag picks other CPU kernels, and mu_real
-        # must equal mu_fake to the last bit at the start.
-        self.mu_real = real.to(self.accelerator.device).eval()
+        self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
+        self.learns_fake = self._learner(fake, settings.learning_rate_fake, settings.num_fake_updates)
+        self.generator, self.mu_fake = self.learns_generator.module, self.learns_fake.module
+        # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: at first mu_real is mu_fake to the bit.
+        self.mu_real = with_guidance(teacher, guidance_scale, num_classes).to(self.accelerator.device).eval()
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
+        learners = {"generator": self.learns_generator, "fake": self.learns_fake}
         self.state = TrainingState(
             {"generator": student.backbone, "fake": fake.backbone},
-            {"generator": self.optimizer_generator, "fake": self.optimizer_fake},
-            {"generator": lr_generator, "fake": lr_fake},
+            {name: learner.optimizer for name, learner in learners.items()},
+            {name: learner.lr_scheduler for name, learner in learners.items()},
             {"generator": self.average},
         )
 
@@ -102,7 +94,7 @@ class Distiller:
         regression = self.perceptual(images[size:].float(), batch["x_ref"]).mean()
         loss = matching + self.regression_weight * regression
         terms = {"distribution_matching": matching.detach(), "regression": regression.detach()}
-        norm = self._descend(loss, self.generator, self.optimizer_generator, self.lr_generator, terms, step)
+        norm = self.learns_generator.descend(loss, step, terms)
         self.average.step(self.generator_backbone.parameters())
         return {**terms, "grad_norm_generator": norm}, x.detach()
 
@@ -122,7 +114,7 @@ class Distiller:
         x0_fake = self.mu_fake(self.schedule.add_noise(x, eps, t), t, labels)
         loss = denoising_loss(x0_fake, x, self.schedule.snr(t))
         terms = {"fake": loss.detach()}
-        norm = self._descend(loss, self.mu_fake, self.optimizer_fake, self.lr_fake, terms, step)
+        norm = self.learns_fake.descend(loss, step, terms)
         return {**terms, "grad_norm_fake": norm}
 
     def batch(self, step: int) -> Batch:
@@ -151,31 +143,13 @@ class Distiller:
             fresh["labels"] = self._integers(indices, 0, self.num_classes, Stream.LABELS)
         return fresh
 
-    def _descend(
-        self, loss: Tensor, module: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, terms: Batch, step: int
-    ) -> Tensor:
-        """Back-propagate, clip, and step unless something is not finite; returns the norm before clipping."""
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(module.parameters(), self.settings.max_grad_norm)
-        if not torch.isfinite(loss.detach() + norm):
-            found = ", ".join(f"{name} {value:g}" for name, value in {**terms, "gradient norm": norm}.items())
-            raise FloatingPointError(f"distillation: not finite at step {step}: {found}; lower the learning rates")
-        optimizer.step()
-        lr_scheduler.step()
-        optimizer.zero_grad()
-        return norm
-
-    def _optimizer(self, module: nn.Module, learning_rate: float) -> Optimizer:
+    def _learner(self, module: nn.Module, learning_rate: float, updates_per_step: int) -> Learner:
         settings = self.settings
-        return AdamW(module.parameters(), learning_rate, settings.betas, weight_decay=settings.weight_decay)
-
-    def _lr_scheduler(self, optimizer: Optimizer, updates_per_step: int) -> LRScheduler:
-        settings = self.settings
-        name = (
-            "constant_with_warmup" if settings.learning_rate_schedule == "constant" else settings.learning_rate_schedule
+        learner = Learner(
+            self.accelerator, module, learning_rate, settings.betas, settings.weight_decay, settings.max_grad_norm
         )
-        total = settings.steps * updates_per_step
-        return get_scheduler(name, optimizer, num_warmup_steps=settings.warmup_steps, num_training_steps=total)
+        steps = settings.steps * updates_per_step
+        return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, steps)
 
     def _check_batches(self) -> None:
         processes = self.accelerator.num_processes

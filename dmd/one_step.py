@@ -1,6 +1,7 @@
 """A diffusers pipeline that draws in one network call. This file travels with the weights and needs diffusers alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
@@ -54,13 +55,17 @@ class OneStepPipeline(DiffusionPipeline):
         output = self.unet(z, t, class_labels=labels).sample
         images = self.scheduler.step(output, t, z).prev_sample
 
-        images = (images / 2 + 0.5).clamp(0, 1)
-        if output_type != "pt":
-            images = images.cpu().float().permute(0, 2, 3, 1).numpy()
-        if output_type == "pil":
-            images = self.numpy_to_pil(images)
         self.maybe_free_model_hooks()
+        images = self._as_pictures(images, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _as_pictures(self, images: torch.Tensor, output_type: str) -> Any:
+        """From [-1, 1] to [0, 1]: a tensor (`pt`), an array [B, H, W, C] (`np`) or a list of pictures (`pil`)."""
+        images = (images / 2 + 0.5).clamp(0, 1)
+        if output_type == "pt":
+            return images
+        pixels = images.cpu().float().permute(0, 2, 3, 1).numpy()
+        return self.numpy_to_pil(pixels) if output_type == "pil" else pixels
 
     @staticmethod
     def _count(

@@ -155,15 +155,19 @@ def write_report(
     save_json(folder / "metrics.json", rounded)
     losses = thin(losses)
     losses.to_csv(folder / "losses.csv", index=False, float_format=f"%.{DIGITS}g")
-
-    labels = samples.get("label")
-    order = grid_order(labels, len(samples["student"]))
-    for name, (file, _) in GRIDS.items():
-        save_picture(image_grid(samples[name][order], grid_width(labels)), folder / file)
+    _draw_grids(folder, samples)
     save_picture(history_picture(history), folder / "history.png")
     save_picture(losses_figure(losses), folder / "losses.png")
+    sections = _sections(folder, params, rounded, training)
+    note = "The three grids show the same noises" + (", each column a class." if "label" in samples else ".")
+    page = render_page(f"{params['system']}: one-step generation", note, headline(rounded), sections)
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
-    sections = [
+
+def _sections(
+    folder: Path, params: Mapping[str, Any], rounded: Mapping[str, Any], training: Mapping[str, Any]
+) -> list[Section]:
+    return [
         Section("Scores", table=score_table(rounded)),
         *(Section(title, picture=folder / file, third=True) for file, title in GRIDS.values()),
         Section("The same noises through the training", picture=folder / "history.png"),
@@ -172,6 +176,10 @@ def write_report(
         Section("The run", table=pd.DataFrame({"value": rounded.get("speed", {}) | rounded.get("run", {})})),
         Section("All parameters", text=yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True)),
     ]
-    note = "The three grids show the same noises" + (", each column a class." if labels is not None else ".")
-    page = render_page(f"{params['system']}: one-step generation", note, headline(rounded), sections)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _draw_grids(folder: Path, samples: Mapping[str, Tensor]) -> None:
+    labels = samples.get("label")
+    order = grid_order(labels, len(samples["student"]))
+    for name, (file, _) in GRIDS.items():
+        save_picture(image_grid(samples[name][order], grid_width(labels)), folder / file)

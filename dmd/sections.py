@@ -160,10 +160,8 @@ class Sampling(Section):
     def _deterministic(cls, values: Any) -> Any:
         solver = values.get("solver") if isinstance(values, dict) else None
         if solver in ANCESTRAL:
-            raise ValueError(
-                f"solver {solver!r} is ancestral: it draws fresh noise at each step, so an image is not a function "
-                f"of its z; take one of {', '.join(get_args(Solver))}"
-            )
+            reason = "is ancestral: it draws fresh noise at each step, so an image is not a function of its z"
+            raise ValueError(f"solver {solver!r} {reason}; take one of {', '.join(get_args(Solver))}")
         return values
 
     @model_validator(mode="after")
@@ -234,7 +232,7 @@ class Distill(Section):
     """Generator updates between checkpoints in `.work/`."""
 
     @model_validator(mode="after")
-    def _range(self) -> "Distill":
+    def _ordered(self) -> "Distill":
         if self.min_timestep >= self.max_timestep:
             raise ValueError(f"min_timestep {self.min_timestep} is not below max_timestep {self.max_timestep}")
         if self.history_epochs > self.steps:

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
-from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from dmd.checkpoint import TrainingState
 from dmd.datasets import to_images
 from dmd.denoiser import Denoiser
+from dmd.learner import Learner
 from dmd.losses import denoising_loss
 from dmd.progress import track
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
@@ -38,17 +38,21 @@ class TeacherTrainer:
             )
         self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
         self.schedule = denoiser.schedule
-        optimizer = torch.optim.AdamW(
-            denoiser.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
-        )
-        self.lr_scheduler = get_cosine_schedule_with_warmup(optimizer, settings.warmup_steps, settings.steps)
-        self.denoiser, self.optimizer = self.accelerator.prepare(denoiser.train(), optimizer)
         self.backbone: UNet2DModel = denoiser.backbone
+        self.learner = Learner(
+            self.accelerator,
+            denoiser.train(),
+            settings.learning_rate,
+            settings.betas,
+            settings.weight_decay,
+            settings.max_grad_norm,
+        ).schedule("cosine", settings.warmup_steps, settings.steps)
+        self.denoiser = self.learner.module
         self.average = EMAModel(self.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.state = TrainingState(
             {"backbone": self.backbone},
-            {"optimizer": self.optimizer},
-            {"lr_scheduler": self.lr_scheduler},
+            {"optimizer": self.learner.optimizer},
+            {"lr_scheduler": self.learner.lr_scheduler},
             {"backbone": self.average},
         )
 
@@ -82,15 +86,7 @@ class TeacherTrainer:
         x_t = self.schedule.add_noise(batch["x0"], batch["eps"], batch["t"])
         weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)
         loss = denoising_loss(self.denoiser(x_t, batch["t"], batch.get("labels")), batch["x0"], weight)
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.denoiser.parameters(), self.settings.max_grad_norm)
-        if not torch.isfinite(loss + norm):
-            raise FloatingPointError(
-                f"teacher training: loss {loss:g}, gradient norm {norm:g} at step {step}; lower the learning rate"
-            )
-        self.optimizer.step()
-        self.lr_scheduler.step()
-        self.optimizer.zero_grad()
+        self.learner.descend(loss, step, {"loss": loss})
         self.average.step(self.backbone.parameters())
         return loss.detach()
 

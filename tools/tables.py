@@ -52,7 +52,7 @@ def main(check: Annotated[bool, typer.Option(help="Only say whether the tables a
     """Write the tables of README.md and docs/ from their files."""
     pages = stale(ROOT)
     for path, text in pages.items():
-        typer.echo(f"{path.relative_to(ROOT)}: " + ("tables are out of date; run `make tables`" if check else "written"))
+        typer.echo(f"{path.relative_to(ROOT)}: {'out of date; run `make tables`' if check else 'written'}")
         if not check:
             path.write_text(text, encoding="utf-8")
     if check and pages:

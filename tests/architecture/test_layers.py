@@ -14,10 +14,10 @@ LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
     | {"distillation", "pictures", "page", "card"}
     | {"weights", "sources", "mirrors", "downloads"},
-    {"generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
+    {"learner", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress"},
-    {"types"},
+    {"types", "sections"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

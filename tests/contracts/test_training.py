@@ -194,16 +194,16 @@ def test_a_value_that_is_not_finite_stops_before_the_update(spoil: Any, tmp_path
             return update(step)
         run.backbone.register_forward_hook(spoil)
         before = weights(run), [shadow.clone() for shadow in run.average.shadow_params]
-        moments = copy.deepcopy(run.optimizer.state_dict()["state"])
+        moments = copy.deepcopy(run.learner.optimizer.state_dict()["state"])
         try:
             return update(step)
         finally:
             assert identical(weights(run), before[0])
             assert identical(run.average.shadow_params, before[1])
-            for index, entries in run.optimizer.state_dict()["state"].items():
+            for index, entries in run.learner.optimizer.state_dict()["state"].items():
                 assert identical(list(entries.values()), list(moments[index].values()))
 
     run.update = spoiled
-    with pytest.raises(FloatingPointError, match=r"at step 4; lower the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"at step 4: loss .*; lower the learning rate"):
         run.run(tmp_path)
     assert trainer(net_seed=3).state.resume(tmp_path)[0] == 4

@@ -51,7 +51,7 @@ class Distiller:
         self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
         self.learns_fake = self._learner(fake, settings.learning_rate_fake, settings.num_fake_updates)
         self.generator, self.mu_fake = self.learns_generator.module, self.learns_fake.module
-        # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: at first mu_real is mu_fake to the bit.
+        # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
         self.mu_real = with_guidance(teacher, guidance_scale, num_classes).to(self.accelerator.device).eval()
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from dmd.sections import Dataset, Distill, Evaluate, Fetch, Pairs, Section, Teacher
+from dmd.bounds import Section
+from dmd.sections import Dataset, Distill, Evaluate, Fetch, Pairs, Teacher
 
 
 class ConfigError(ValueError):

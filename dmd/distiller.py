@@ -66,7 +66,7 @@ class Distiller:
     def step(self, step: int) -> dict[str, Tensor]:
         """One iteration: a generator update, then `num_fake_updates` of the fake score, the first on the same images.
 
-        Returns the losses and gradient norms as tensors that nothing has waited for.
+        Returns the losses and gradient norms as tensors.
         """
         batch = self.batch(step)
         record, x = self.update_generator(batch, step)
@@ -102,7 +102,8 @@ class Distiller:
     def matching_gradient(self, x: Images, batch: Batch) -> Images:
         """The distribution-matching gradient at images `x`, at the batch's timesteps `t` and noise `eps`."""
         x_t = self.schedule.add_noise(x, batch["eps"], batch["t"])
-        x0_real = self.mu_real(x_t, batch["t"], batch.get("labels"))
+        with self.accelerator.autocast():  # as the prepared mu_fake does: both in one precision
+            x0_real = self.mu_real(x_t, batch["t"], batch.get("labels"))
         x0_fake = self.mu_fake(x_t, batch["t"], batch.get("labels"))
         return distribution_matching_gradient(x, x0_real, x0_fake)
 

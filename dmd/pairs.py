@@ -1,5 +1,6 @@
 """Noise-image pairs on disk: shards of safetensors and a manifest, made, verified and read."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def write_manifest(work: Path, out: Path, recipe: PairRecipe, teacher_sha256: st
     out.mkdir(parents=True, exist_ok=True)
     for number in range(num_shards):
         record = load_json((work / shard_name(number)).with_suffix(".json"))
-        (work / shard_name(number)).replace(out / shard_name(number))
+        shutil.move(work / shard_name(number), out / shard_name(number))
         rows.append({"shard": shard_name(number), **record, **{key: settings[key] for key in kept}})
     table = pd.DataFrame(rows).assign(nfe=recipe.nfe, teacher_sha256=teacher_sha256)
     table.to_csv(out / MANIFEST, index=False)

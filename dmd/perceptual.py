@@ -17,21 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dmd.checkpoint import load_tensors
+from dmd.sections import SMALLEST_RESOLUTION
 from dmd.shift_tolerant import Maps, load_shift_tolerant
 from dmd.types import Images, PerSample
 
 EPSILON = 1e-10
 """Added to the norm of a feature vector."""
-
-SMALLEST_RESOLUTION = {
-    "pixel": 1,
-    "lpips-vgg": 16,
-    "lpips-alex": 31,
-    "lpips-squeeze": 17,
-    "stlpips-vgg": 18,
-    "stlpips-alex": 21,
-}
-"""Every distance by its name, with the smallest height and width that its poolings and paddings accept."""
 
 
 class PixelDistance(nn.Module):

@@ -159,7 +159,7 @@ def write_report(
     save_picture(history_picture(history), folder / "history.png")
     save_picture(losses_figure(losses), folder / "losses.png")
     sections = _sections(folder, params, rounded, training)
-    note = "The three grids show the same noises" + (", each column a class." if "label" in samples else ".")
+    note = "The three grids show the same noises" + ("." if _labels(samples) is None else ", each column a class.")
     page = render_page(f"{params['system']}: one-step generation", note, headline(rounded), sections)
     (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -179,7 +179,13 @@ def _sections(
 
 
 def _draw_grids(folder: Path, samples: Mapping[str, Tensor]) -> None:
-    labels = samples.get("label")
+    labels = _labels(samples)
     order = grid_order(labels, len(samples["student"]))
     for name, (file, _) in GRIDS.items():
         save_picture(image_grid(samples[name][order], grid_width(labels)), folder / file)
+
+
+def _labels(samples: Mapping[str, Tensor]) -> Tensor | None:
+    """The samples' classes; none where there are none, or all are -1."""
+    labels = samples.get("label")
+    return None if labels is None or bool((labels < 0).any()) else labels

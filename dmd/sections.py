@@ -2,19 +2,9 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-Rate = Annotated[float, Field(gt=0, lt=1)]
-"""A learning rate."""
-
-Count = Annotated[int, Field(ge=1, strict=True)]
-"""How many of something; `1e3` is a float and refused."""
-
-Share = Annotated[float, Field(ge=0, le=1)]
-"""A part of a whole."""
-
-Decay = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a running average is kept at a step."""
+from dmd.bounds import Count, Decay, Rate, Section, Share
 
 Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "unipc", "deis"]
 """Deterministic ODE solvers, by the names of `dmd.sampler`."""
@@ -26,17 +16,15 @@ Spacing = Literal["leading", "trailing"]
 """How a solver's steps are laid over the T training timesteps: from 0 up, or from T - 1 down."""
 
 
-class Section(BaseModel):
-    """Shared settings of all sections: immutable, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switches(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"must not be a boolean (got {value})")
-        return value
+SMALLEST_RESOLUTION = {
+    "pixel": 1,
+    "lpips-vgg": 16,
+    "lpips-alex": 31,
+    "lpips-squeeze": 17,
+    "stlpips-vgg": 18,
+    "stlpips-alex": 21,
+}
+"""Every distance by its name, with the smallest height and width that its poolings and paddings accept."""
 
 
 class Dataset(Section):
@@ -191,6 +179,14 @@ class Perceptual(Section):
     resolution: Count
     """Images are resized bilinearly to this height and width first."""
 
+    @model_validator(mode="after")
+    def _large_enough(self) -> "Perceptual":
+        if self.resolution < SMALLEST_RESOLUTION[self.name]:
+            raise ValueError(
+                f"resolution {self.resolution}: {self.name} needs at least {SMALLEST_RESOLUTION[self.name]}"
+            )
+        return self
+
 
 class Distill(Section):
     """Distribution matching distillation."""
@@ -245,5 +241,5 @@ class Evaluate(Sampling):
 
     features: Literal["lenet"]
     """The feature net of the Fréchet and kernel distances."""
-    num_samples: Annotated[int, Field(ge=2, strict=True)]
-    """Samples of each model."""
+    num_samples: Annotated[int, Field(ge=20, strict=True)]
+    """Samples of each model; the kernel distance splits them into ten subsets of two or more."""

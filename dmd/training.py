@@ -72,7 +72,7 @@ class TeacherTrainer:
         for step in track(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
             pending.append(self.update(step))
             if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
-                losses.extend(torch.stack(pending).tolist())
+                losses.extend(self.accelerator.reduce(torch.stack(pending), "mean").tolist())
                 logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
                 pending.clear()
                 if self.accelerator.is_main_process:
@@ -81,7 +81,7 @@ class TeacherTrainer:
         return losses
 
     def update(self, step: int) -> Tensor:
-        """One optimiser update on batch `step`; returns this process's loss, without waiting for it."""
+        """One optimiser update on batch `step`; returns this process's loss."""
         batch = self._batch(step)
         x_t = self.schedule.add_noise(batch["x0"], batch["eps"], batch["t"])
         weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)

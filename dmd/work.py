@@ -15,7 +15,7 @@ from dmd.checkpoint import file_sha256, folder_sha256
 def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:
     """Hash of the content of every input, the params and the source of every loaded module of this project, 16 hex."""
     hashes = {path.as_posix(): folder_sha256(path) if path.is_dir() else file_sha256(path) for path in inputs}
-    parts = json.dumps([hashes, params, _loaded_sources()], sort_keys=True)
+    parts = json.dumps([hashes, params, loaded_sources()], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
@@ -34,7 +34,8 @@ def finish(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _loaded_sources() -> dict[str, str]:
-    names = sorted(name for name in sys.modules if name.split(".")[0] in ("dmd", "stages"))
-    files = {name: getattr(sys.modules[name], "__file__", None) for name in names}
-    return {name: file_sha256(Path(file)) for name, file in files.items() if file}
+def loaded_sources() -> dict[str, str]:
+    """SHA-256 of the source of every loaded module of this project and of the running command, by file name."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("dmd", "stages", "__main__")]
+    files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
+    return {path.as_posix(): file_sha256(path) for path in sorted(files) if path.suffix == ".py"}

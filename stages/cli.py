@@ -2,17 +2,30 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dmd.config import Config, load_config
+from dmd.work import loaded_sources
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
+
+
+def check_sources(before: Mapping[str, str]) -> None:
+    """Refuse to finish where a source file was edited while the stage ran: DVC would lock the new file's hash.
+
+    Raises:
+        ValueError: names the files.
+    """
+    after = loaded_sources()
+    changed = [name for name, digest in before.items() if after.get(name) != digest]
+    if changed:
+        raise ValueError(f"{', '.join(changed)} changed while the stage ran; run the stage again")
 
 
 def run(stage: Callable[[Config], None]) -> None:
@@ -24,7 +37,9 @@ def run(stage: Callable[[Config], None]) -> None:
     def command(params: ParamsFile) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
         try:
-            stage(load_config(params))
+            config, before = load_config(params), loaded_sources()
+            stage(config)
+            check_sources(before)
         except USER_ERRORS as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error

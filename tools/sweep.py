@@ -1,57 +1,63 @@
-"""A table of short distillations: every combination of some params, one row each, scored on a few thousand samples."""
+"""A table of short distillations: every combination of some params, one row each, scored on a few thousand samples.
+
+The teacher and the pairs are those that `dvc repro` left for the params file.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import torch
 import typer
+from accelerate import Accelerator
 
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.features import load_features
-from dmd.scores import Noises, Summary, score, summarise_model, summarise_pixels
+from dmd.scores import Noises, score, summarise_model, summarise_pixels
 from dmd.work import finish
 from stages.distill import prepare
 from tools.overrides import grid, override
 
-
-def reference(config: Config) -> Summary:
-    """The training images in feature space."""
-    data = Path("data", config.system)
-    net = load_features(data / "weights" / "features")
-    return summarise_pixels(net, *load_mnist(data / "dataset", "train"), 1000, torch.device("cpu"))
+SCORES = ("fd_lenet", "kid_lenet", "class_accuracy", "precision", "recall")
 
 
-def distil_and_score(config: Config, real: Summary) -> dict[str, Any]:
-    """One short run from start to end; its scores by name. Nothing of it is kept."""
-    run = prepare(config)
+def distil_and_score(config: Config) -> dict[str, Any]:
+    """One distillation from start to end; its scores and seconds by name. Nothing of it is kept."""
+    run, device = prepare(config), Accelerator().device
     run.run()
-    distiller = run.distiller
-    device = distiller.accelerator.device
-    net = load_features(Path("data", config.system, "weights", "features")).to(device)
-    noises = Noises(config.seed, config.evaluate.num_samples, config.dataset.image_shape, distiller.num_classes, device)
-    summary, _ = summarise_model(net, distiller.generator, noises, config.evaluate.batch_size, "score")
+    data, batch_size = Path("data", config.system), config.evaluate.batch_size
+    net = load_features(data / "weights" / "features").to(device)
+    real = summarise_pixels(net, *load_mnist(data / "dataset", "train"), batch_size, device)
+    noises = Noises(
+        config.seed, config.evaluate.num_samples, config.dataset.image_shape, config.dataset.num_classes, device
+    )
+    summary, _ = summarise_model(net, run.distiller.generator, noises, batch_size, "score")
     finish(run.work)
-    return {**score(summary, real, config.evaluate.features, config.seed), "seconds": round(run.seconds, 1)}
+    scores = score(summary, real, config.evaluate.features, config.seed)
+    return {**{name: scores[name] for name in SCORES if name in scores}, "seconds": run.seconds}
 
 
 def main(
-    params: Annotated[Path, typer.Argument(help="The params file.")],
+    params: Annotated[Path, typer.Argument(help="The params file; its pairs stage has run.")],
     table: Annotated[Path, typer.Argument(help="The CSV to write; rows that it has are not run again.")],
-    axis: Annotated[list[str], typer.Option(help="key=value,value…; several make a grid.")],
+    axis: Annotated[
+        list[str], typer.Option(help="key=value,value…; keys `alpha` and `distill.…`; several make a grid.")
+    ],
     samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
 ) -> None:
     """Distil once for each combination of the axes and write a table of scores."""
     rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
-    real: Summary | None = None
     for changes in grid(axis):
-        if any(all(str(row.get(key)) == str(value) for key, value in changes.items()) for row in rows):
+        foreign = [key for key in changes if key != "alpha" and not key.startswith("distill.")]
+        if foreign:
+            raise typer.BadParameter(f"{', '.join(foreign)}: teacher and pairs would not follow; use `dvc exp run -S`")
+        name = ", ".join(f"{key.removeprefix('distill.')} {value}" for key, value in changes.items())
+        if any(row["changes"] == name and row["samples"] == samples for row in rows):
             continue
         config = override(params, changes | {"evaluate.num_samples": samples})
-        real = real or reference(config)
-        rows.append(changes | distil_and_score(config, real))
-        pd.DataFrame(rows).to_csv(table, index=False)
+        rows.append({"changes": name, "samples": samples, **distil_and_score(config)})
+        table.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
         typer.echo(pd.DataFrame(rows).to_string(index=False))
 
 

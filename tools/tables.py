@@ -14,6 +14,7 @@ import pandas as pd
 import typer
 
 from dmd.checkpoint import load_json
+from dmd.page import format_number
 from dmd.report import score_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ def markdown(path: Path) -> str:
         index = True
     else:
         raise ValueError(f"{path}: a table comes from a .csv or a metrics .json")
-    return table.map(_cell).to_markdown(index=index, disable_numparse=True) + "\n"
+    return table.map(format_number).to_markdown(index=index, disable_numparse=True) + "\n"
 
 
 def filled(text: str, root: Path) -> str:
@@ -57,12 +58,6 @@ def main(check: Annotated[bool, typer.Option(help="Only say whether the tables a
             path.write_text(text, encoding="utf-8")
     if check and pages:
         raise typer.Exit(1)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}"
-    return str(value)
 
 
 if __name__ == "__main__":

@@ -4,36 +4,47 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from accelerate import PartialState
+
 from dmd.checkpoint import file_sha256, load_json, save_json
 from dmd.config import Config
 from stages import cli
 from stages.teacher import train
+from tools.steps_table import Bench
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+SAMPLES = 2000
 
 
-def main(config: Config) -> None:
-    """Train the teacher of a params file into assets/<system>/teacher: an hour or more; a killed run goes on."""
-    out = Path("assets", config.system, "teacher")
-    staged = Path("models", config.system, "teacher-trained")
-    train(config, config.teacher.schedule.model_dump(), staged)
-    if not staged.exists():
-        return
+def ship(config: Config, staged: Path) -> None:
+    """Copy a trained teacher to assets/<system>/teacher and write where it comes from and how well it draws."""
+    out, dataset = Path("assets", config.system, "teacher"), Path("data", config.system, "dataset")
     out.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", WEIGHTS, "scheduler_config.json"):
         shutil.copyfile(staged / name, out / name)
-    dataset = Path("data", config.system, "dataset")
+    settings = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
+    scores = Bench(config, out, SAMPLES).row(1.0, *settings)
     provenance = {
         "command": f"python -m tools.train_teacher {config.file}",
         "seed": config.seed,
         "params": config.teacher.model_dump(mode="json"),
-        "dataset": {path.name: file_sha256(path) for path in sorted(dataset.iterdir())},
-        "sha256": {WEIGHTS: file_sha256(out / WEIGHTS)},
+        "dataset_sha256": {path.name: file_sha256(path) for path in sorted(dataset.iterdir())},
+        "sha256": file_sha256(out / WEIGHTS),
+        "scores": {name: value for name, value in scores.items() if name != "seconds_per_image"},
+        "sampler": dict(zip(("solver", "num_steps", "timestep_spacing"), settings, strict=True)),
         "torch": version("torch"),
         "diffusers": version("diffusers"),
         **load_json(staged / "training.json"),
     }
     save_json(out / "provenance.json", provenance)
+
+
+def main(config: Config) -> None:
+    """Train the teacher of a params file into assets/<system>/teacher: an hour or more; a killed run goes on."""
+    staged = Path("models", config.system, "teacher-trained")
+    train(config, config.teacher.schedule.model_dump(), staged)
+    if PartialState().is_main_process:
+        ship(config, staged)
 
 
 if __name__ == "__main__":

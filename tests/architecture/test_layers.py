@@ -17,7 +17,7 @@ LAYERS = (
     {"learner", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress"},
-    {"types", "sections"},
+    {"types", "sections", "bounds"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

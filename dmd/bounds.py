@@ -1,0 +1,30 @@
+"""What every section of the params shares: bounded numbers, and a class that is frozen and knows all its keys."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Rate = Annotated[float, Field(gt=0, lt=1)]
+"""A learning rate."""
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+"""How many of something; `1e3` is a float and refused."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole."""
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a running average is kept at a step."""
+
+
+class Section(BaseModel):
+    """Shared settings of all sections: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switches(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"must not be a boolean (got {value})")
+        return value

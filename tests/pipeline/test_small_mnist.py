@@ -55,7 +55,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (name for name in names if (ROOT / name).is_file() and name != "dvc.lock"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")) | {"guidance_scale": 1.0}
     for section, values in CHANGES.items():
         params[section].update(values)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")

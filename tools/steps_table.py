@@ -1,33 +1,40 @@
-"""The teacher's table: guidance, solver and steps against Fréchet distance, class accuracy and seconds an image."""
+"""The teacher's table: guidance, solver and steps against scores, seconds an image and distance to the exact ODE."""
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import torch
 import typer
 from accelerate import Accelerator
 
+from dmd.checkpoint import load_tensors, save_tensors
 from dmd.config import Config, load_config
 from dmd.datasets import load_mnist
-from dmd.denoiser import BaseDenoiser, with_guidance
+from dmd.denoiser import with_guidance
 from dmd.features import load_features
+from dmd.progress import track
 from dmd.sampler import count_nfe, sample
-from dmd.scores import Noises, Summary, score, summarise_model, summarise_pixels
+from dmd.scores import Noises, Summary, TimedModel, score, summarise, summarise_pixels
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
+from dmd.work import work_folder
 
 Row = dict[str, Any]
 
 
-def draw(denoiser: BaseDenoiser, solver: tuple[Any, ...], z: Images, labels: Labels | None) -> Images:
-    """`dmd.sampler.sample` with the noise last."""
-    return sample(denoiser, z, labels, *solver)
+class Setting(NamedTuple):
+    """One way to draw from the teacher."""
+
+    guidance_scale: float
+    solver: str
+    num_steps: int
+    timestep_spacing: str
 
 
 class Bench:
-    """A teacher, a feature net and the real images' moments, to score one row after the other."""
+    """A teacher, a feature net and the real images' moments, to score one setting after the other."""
 
     def __init__(self, config: Config, teacher: Path, samples: int) -> None:
         """Load the teacher's folder; `samples` from the evaluation's noises are drawn for each row."""
@@ -38,27 +45,66 @@ class Bench:
         self.real: Summary = summarise_pixels(self.net, *load_mnist(data / "dataset", "train"), 1000, self.device)
         shape, classes = config.dataset.image_shape, config.dataset.num_classes
         self.noises = Noises(config.seed, samples, shape, classes, self.device)
+        self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
+        self.work.mkdir(parents=True, exist_ok=True)
 
-    def row(self, guidance: float, solver: str, num_steps: int, spacing: str) -> Row:
-        """Scores of the teacher with these settings."""
-        config, scheduler = self.config, self.teacher.scheduler_config
-        denoiser = with_guidance(self.teacher.denoiser, guidance, config.dataset.num_classes).to(self.device)
-        model = partial(draw, denoiser, (scheduler, solver, num_steps, spacing))
-        title = f"{solver} {num_steps}, guidance {guidance:g}"
-        summary, seconds = summarise_model(self.net, model, self.noises, config.evaluate.batch_size, title)
-        scores = score(summary, self.real, config.evaluate.features, config.seed)
+    def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
+        denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
+        return sample(denoiser.to(self.device), z, labels, self.teacher.scheduler_config, *setting[1:])
+
+    def draw(self, setting: Setting) -> tuple[Images, Labels | None, float]:
+        """All samples with these settings, their labels, and the seconds an image; the first batch is drawn twice."""
+        size = self.config.evaluate.batch_size
+        timed = TimedModel(partial(self._solve, setting), self.device)
+        timed.model(*self.noises.batch(0, size))
+        title = f"{setting.solver} {setting.num_steps}, guidance {setting.guidance_scale:g}"
+        parts = [
+            (timed(z, labels).clamp(-1, 1), labels)
+            for z, labels in track(self.noises.batches(size), title, total=-(-self.noises.count // size), unit="batch")
+        ]
+        labels = None if parts[0][1] is None else torch.cat([part[1] for part in parts if part[1] is not None])
+        return torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image
+
+    def _reference(self, setting: Setting) -> Path:
+        return self.work / f"{setting.solver}-{setting.num_steps}-{setting.guidance_scale:g}.safetensors"
+
+    def distance(self, images: Images, setting: Setting) -> float | None:
+        """Root mean squared pixel difference, noise by noise, to a reference's images; none where it was not drawn.
+
+        A reference that has fewer samples is compared over those.
+        """
+        path = self._reference(setting)
+        if not path.exists():
+            return None
+        exact = load_tensors(path)["images"].to(images.device)
+        count = min(len(exact), len(images))
+        return float((images[:count] - exact[:count]).square().mean().sqrt())
+
+    def row(self, setting: Setting, reference: Setting) -> Row:
+        """Scores of the teacher with these settings; images of the reference itself are kept for the other rows."""
+        images, labels, seconds = self.draw(setting)
+        if setting == reference:
+            save_tensors(self._reference(setting), {"images": images})
+        size = self.config.evaluate.batch_size
+        batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
+        scores = score(
+            summarise(self.net, batches, len(images)), self.real, self.config.evaluate.features, self.config.seed
+        )
         kept = {name: value for name, value in scores.items() if not name.endswith("error")}
-        return {"nfe": count_nfe(scheduler, solver, num_steps, spacing), **kept, "seconds_per_image": seconds}
+        distance = {f"rmse_to_{reference.solver}_{reference.num_steps}": self.distance(images, reference)}
+        nfe = count_nfe(self.teacher.scheduler_config, *setting[1:])
+        return {"nfe": nfe, **kept, **distance, "seconds_per_image": seconds}
 
 
 def main(
     params: Annotated[Path, typer.Argument(help="The params file; its teacher stage has run.")],
     table: Annotated[Path, typer.Argument(help="The CSV to write; rows that it has are not run again.")],
     solvers: Annotated[str, typer.Option(help="Solvers, with commas.")] = "ddim",
-    steps: Annotated[str, typer.Option(help="Numbers of steps, with commas.")] = "5,10,20,50,100,1000",
+    steps: Annotated[str, typer.Option(help="Numbers of steps, with commas.")] = "1000,5,10,20,50,100",
     spacing: Annotated[str, typer.Option(help="Timestep spacing.")] = "trailing",
     guidance: Annotated[str, typer.Option(help="Guidance scales, with commas.")] = "1.0",
     samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
+    reference_steps: Annotated[int, typer.Option(help="DDIM steps of the images that rows are compared with.")] = 1000,
     folder: Annotated[Path | None, typer.Option(help="The teacher's folder; the stage's output if not given.")] = None,
 ) -> None:
     """Sample the teacher with each combination and write a table of scores."""
@@ -66,13 +112,15 @@ def main(
     bench = Bench(config, folder or Path("models", config.system, "teacher"), samples)
     rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
     for scale in (float(value) for value in guidance.split(",")):
+        reference = Setting(scale, "ddim", reference_steps, "trailing")
         for number in (int(value) for value in steps.split(",")):
             for solver in solvers.split(","):
-                key = {"guidance_scale": scale, "solver": solver, "num_steps": number, "timestep_spacing": spacing}
-                if any(all(row[k] == v for k, v in {**key, "num_samples": samples}.items()) for row in rows):
+                setting = Setting(scale, solver, number, spacing)
+                key = setting._asdict() | {"num_samples": samples}
+                if any(all(row[k] == v for k, v in key.items()) for row in rows):
                     continue
                 with torch.no_grad():
-                    rows.append({**key, **bench.row(scale, solver, number, spacing)})
+                    rows.append({**setting._asdict(), **bench.row(setting, reference)})
                 table.parent.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
     typer.echo(pd.DataFrame(rows).to_string(index=False))

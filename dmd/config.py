@@ -10,7 +10,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from dmd.bounds import Section
-from dmd.sections import Dataset, Distill, Evaluate, Fetch, Pairs, Teacher
+from dmd.sections.dataset import Dataset, Fetch
+from dmd.sections.distill import Distill
+from dmd.sections.sampling import Evaluate, Pairs
+from dmd.sections.teacher import Teacher
 
 
 class ConfigError(ValueError):

@@ -15,7 +15,7 @@ from dmd.learner import Learner
 from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.pairs import PairStore
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise
-from dmd.sections import Distill
+from dmd.sections.distill import Distill
 from dmd.types import Images, Labels
 
 Batch = Mapping[str, Tensor]

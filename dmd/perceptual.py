@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dmd.checkpoint import load_tensors
-from dmd.sections import SMALLEST_RESOLUTION
+from dmd.sections.distill import SMALLEST_RESOLUTION
 from dmd.shift_tolerant import Maps, load_shift_tolerant
 from dmd.types import Images, PerSample
 

@@ -17,7 +17,7 @@ from dmd.learner import Learner
 from dmd.losses import denoising_loss
 from dmd.progress import track
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
-from dmd.sections import Training
+from dmd.sections.teacher import Training
 from dmd.types import Labels, Pixels
 
 logger = logging.getLogger(__name__)

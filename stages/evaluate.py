@@ -17,7 +17,7 @@ from dmd.generator import OneStepGenerator
 from dmd.pipeline import load_generator
 from dmd.sampler import count_nfe, sample
 from dmd.scores import Model, Noises, first_samples, score, score_models, seconds_per_image, summarise_pixels
-from dmd.sections import Sampling
+from dmd.sections.sampling import Sampling
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
 from stages import cli

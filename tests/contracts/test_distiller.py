@@ -17,7 +17,7 @@ from dmd.generator import OneStepGenerator
 from dmd.pairs import PairRecipe, PairStore, make_pairs, write_manifest, write_shard
 from dmd.perceptual import build_perceptual
 from dmd.schedule import NoiseSchedule
-from dmd.sections import Distill, Perceptual
+from dmd.sections.distill import Distill, Perceptual
 
 T = 100
 SCHEDULER = {

@@ -13,7 +13,7 @@ from dmd.backbones import build_unet
 from dmd.denoiser import Denoiser
 from dmd.rng import Stream, sample_noise
 from dmd.schedule import NoiseSchedule
-from dmd.sections import Training
+from dmd.sections.teacher import Training
 from dmd.training import TeacherTrainer
 
 SCHEDULE = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64))

@@ -1,0 +1,91 @@
+"""The params of the pretrained model: where it comes from, or how it is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dmd.bounds import Count, Decay, Rate, Section, Share
+
+
+class Schedule(Section):
+    """The teacher's noise schedule. For an imported teacher it must agree with the checkpoint."""
+
+    num_train_timesteps: Annotated[int, Field(ge=2, strict=True)]
+    """T."""
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    """Shape of the betas, by diffusers' names."""
+    beta_start: Annotated[float, Field(gt=0, lt=1)]
+    """First beta."""
+    beta_end: Annotated[float, Field(gt=0, lt=1)]
+    """Last beta."""
+    prediction_type: Literal["epsilon", "v_prediction", "sample"]
+    """What the network's output means."""
+
+    @model_validator(mode="after")
+    def _betas_grow(self) -> "Schedule":
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start {self.beta_start} is above beta_end {self.beta_end}; swap them")
+        return self
+
+
+class Backbone(Section):
+    """A `UNet2DModel` to train from scratch."""
+
+    block_out_channels: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Channels of each level, from full resolution down; each level halves the image."""
+    layers_per_block: Count
+    """Residual blocks a level."""
+    attention_resolutions: tuple[Count, ...]
+    """Image heights at which a level has self-attention."""
+    norm_num_groups: Count
+    """Groups of every GroupNorm; must divide each level's channels."""
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> "Backbone":
+        for channels in self.block_out_channels:
+            if channels % self.norm_num_groups:
+                raise ValueError(f"norm_num_groups {self.norm_num_groups} does not divide {channels} channels")
+        return self
+
+
+class Training(Section):
+    """How `teacher.source: train` trains."""
+
+    steps: Count
+    """Optimiser updates."""
+    batch_size: Count
+    """Images an update."""
+    learning_rate: Rate
+    """Peak; cosine decay to zero after the warm-up."""
+    betas: tuple[Decay, Decay]
+    """AdamW's."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's."""
+    warmup_steps: Annotated[int, Field(ge=0, strict=True)]
+    """Updates of linear warm-up."""
+    ema_decay: Decay
+    """Of the weights that are kept."""
+    label_dropout: Share
+    """Share of labels replaced by the null class."""
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    """Gradient norms are clipped here."""
+    max_snr: Annotated[float, Field(gt=0)]
+    """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556)."""
+    checkpoint_steps: Count
+    """Updates between checkpoints in `.work/`."""
+
+
+class Teacher(Section):
+    """The pretrained model."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """A local folder in diffusers' format, a hub id, or `train`."""
+    schedule: Schedule
+    backbone: Backbone | None = None
+    training: Training | None = None
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "Teacher":
+        if self.source == "train" and (self.backbone is None or self.training is None):
+            raise ValueError("source `train` needs the sections `backbone` and `training`")
+        return self

@@ -72,31 +72,43 @@ class Distiller:
         record, x = self.update_generator(batch, step)
         for update in range(self.settings.num_fake_updates):
             if update > 0:
-                fresh = self.fresh_noise(step, update)
+                batch = self.fresh_noise(step, update)
                 with torch.no_grad():
-                    x = self.generator(fresh["z"], fresh.get("labels"))
-                batch = {**fresh, "x": x}
+                    x = torch.cat([self.generator(part["z"], part.get("labels")) for part in self._parts(batch)])
             record |= self.update_fake(x, batch.get("labels"), step, update)
         return record
 
     def update_generator(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Images]:
         """Step on `L_dm + alpha L_reg`; returns its terms and the images of the fresh noises, detached.
 
+        Terms are means over the batch, whatever the micro-batches: each part counts by its share of the samples.
+        """
+        parts, drawn = self._parts(batch), []
+        terms = {name: torch.zeros((), device=batch["z"].device) for name in ("distribution_matching", "regression")}
+        for part in parts:
+            share, share_ref = len(part["z"]) / len(batch["z"]), len(part["z_ref"]) / len(batch["z_ref"])
+            with self.learns_generator.accumulate(last=part is parts[-1]):
+                matching, regression, x = self._generator_terms(part)
+                matching, regression = share * matching, share_ref * regression
+                self.accelerator.backward(matching + self.regression_weight * regression)
+            terms["distribution_matching"] += matching.detach()
+            terms["regression"] += regression.detach()
+            drawn.append(x.detach())
+        norm = self.learns_generator.update(step, terms)
+        self.average.step(self.generator_backbone.parameters())
+        return {**terms, "grad_norm_generator": norm}, torch.cat(drawn)
+
+    def _generator_terms(self, part: Batch) -> tuple[Tensor, Tensor, Images]:
+        """L_dm, L_reg and the images of the fresh noises.
+
         One forward pass draws both halves: fresh noises for L_dm (DMD eq. 7), pairs' noises for L_reg (DMD eq. 9).
         """
-        size = len(batch["z"])
-        z = torch.cat([batch["z"], batch["z_ref"]])
-        labels = torch.cat([batch["labels"], batch["labels_ref"]]) if "labels" in batch else None
-        images = self.generator(z, labels)
+        size = len(part["z"])
+        labels = torch.cat([part["labels"], part["labels_ref"]]) if "labels" in part else None
+        images = self.generator(torch.cat([part["z"], part["z_ref"]]), labels)
         x = images[:size]
-        gradient = self.matching_gradient(x.detach(), batch)
-        matching = distribution_matching_loss(x, gradient)
-        regression = self.perceptual(images[size:].float(), batch["x_ref"]).mean()
-        loss = matching + self.regression_weight * regression
-        terms = {"distribution_matching": matching.detach(), "regression": regression.detach()}
-        norm = self.learns_generator.descend(loss, step, terms)
-        self.average.step(self.generator_backbone.parameters())
-        return {**terms, "grad_norm_generator": norm}, x.detach()
+        matching = distribution_matching_loss(x, self.matching_gradient(x.detach(), part))
+        return matching, self.perceptual(images[size:].float(), part["x_ref"]).mean(), x
 
     @torch.no_grad()
     def matching_gradient(self, x: Images, batch: Batch) -> Images:
@@ -112,10 +124,16 @@ class Distiller:
         indices = self._indices(step * self.settings.num_fake_updates + update, self.settings.batch_size)
         t = self._integers(indices, 0, self.schedule.num_timesteps, Stream.FAKE_TIME)
         eps = self._noise(indices, x.shape[1:], Stream.FAKE_NOISE)
-        x0_fake = self.mu_fake(self.schedule.add_noise(x, eps, t), t, labels)
-        loss = denoising_loss(x0_fake, x, self.schedule.snr(t))
-        terms = {"fake": loss.detach()}
-        norm = self.learns_fake.descend(loss, step, terms)
+        batch = {"x": x, "t": t, "eps": eps} | ({} if labels is None else {"labels": labels})
+        parts, terms = self._parts(batch), {"fake": torch.zeros((), device=x.device)}
+        for part in parts:
+            with self.learns_fake.accumulate(last=part is parts[-1]):
+                x_t = self.schedule.add_noise(part["x"], part["eps"], part["t"])
+                x0_fake = self.mu_fake(x_t, part["t"], part.get("labels"))
+                loss = denoising_loss(x0_fake, part["x"], self.schedule.snr(part["t"])) * (len(part["x"]) / len(x))
+                self.accelerator.backward(loss)
+            terms["fake"] += loss.detach()
+        norm = self.learns_fake.update(step, terms)
         return {**terms, "grad_norm_fake": norm}
 
     def batch(self, step: int) -> Batch:
@@ -158,6 +176,23 @@ class Distiller:
             size = getattr(self.settings, name)
             if size % processes:
                 raise ValueError(f"distill.{name} {size} is not a multiple of {processes} processes")
+        pairs = self.settings.pairs_batch_size // processes
+        if pairs < self._num_parts:
+            raise ValueError(
+                f"distill.pairs_batch_size: {pairs} pairs a process cannot be spread over {self._num_parts} "
+                f"micro-batches; raise distill.micro_batch_size, {self.settings.micro_batch_size}"
+            )
+
+    @property
+    def _num_parts(self) -> int:
+        """Micro-batches of this process's part of a batch."""
+        size = self.settings.batch_size // self.accelerator.num_processes
+        return -(-size // (self.settings.micro_batch_size or size))
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """The micro-batches of a batch: fresh noises and pairs alike spread over as many parts."""
+        split = {name: tensor.tensor_split(self._num_parts) for name, tensor in batch.items()}
+        return [{name: parts[i] for name, parts in split.items()} for i in range(self._num_parts)]
 
     def _indices(self, number: int, size: int) -> range:
         """This process's indices in global batch `number` of `size` samples."""

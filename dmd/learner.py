@@ -1,6 +1,7 @@
 """A network with its optimiser, on the devices and processes that accelerate found."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -41,15 +42,23 @@ class Learner:
         self.lr_scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup_steps, num_training_steps=steps)
         return self
 
+    def accumulate(self, last: bool) -> AbstractContextManager[None]:
+        """The context of one micro-batch's forward and backward pass; processes share gradients in the last alone."""
+        return nullcontext() if last else self.accelerator.no_sync(self.module)
+
     def descend(self, loss: Tensor, step: int, terms: Mapping[str, Tensor]) -> Tensor:
-        """One update; returns the gradient norm before clipping.
+        """One update on one loss; returns the gradient norm before clipping, and raises as `update` does."""
+        self.accelerator.backward(loss)
+        return self.update(step, terms)
+
+    def update(self, step: int, terms: Mapping[str, Tensor]) -> Tensor:
+        """One update with the gradients accumulated since the last; returns their norm before clipping.
 
         Raises:
-            FloatingPointError: loss or norm is not finite; names the step and the terms, and leaves the weights alone.
+            FloatingPointError: a term or the norm is not finite; names step and terms, and leaves the weights alone.
         """
-        self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
-        if not torch.isfinite(loss.detach() + norm):
+        if not torch.isfinite(torch.stack([*terms.values(), norm]).sum()):
             found = ", ".join(f"{name} {value:g}" for name, value in {**terms, "gradient norm": norm}.items())
             raise FloatingPointError(f"not finite at step {step}: {found}; lower the learning rate")
         self.optimizer.step()

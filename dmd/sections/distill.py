@@ -45,6 +45,8 @@ class Distill(Section):
     """Fresh noises a generator update, and images a fake-score update."""
     pairs_batch_size: Count
     """Pairs a generator update."""
+    micro_batch_size: Count | None = None
+    """Fresh noises a pass, pairs spread over as many passes; none = all at once. Changes memory and speed only."""
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate

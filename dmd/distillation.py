@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dmd.checkpoint import load_tensors, save_json, save_tensors
 from dmd.distiller import Distiller
+from dmd.health import Row
 from dmd.progress import track
 
 logger = logging.getLogger(__name__)
@@ -21,12 +22,26 @@ HISTORY_IMAGES = 20
 class Distillation:
     """Runs a `Distiller` in a work folder that survives a kill."""
 
-    def __init__(self, distiller: Distiller, work: Path, steps: int, epochs: int, checkpoint_steps: int) -> None:
-        """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`."""
+    def __init__(
+        self,
+        distiller: Distiller,
+        work: Path,
+        steps: int,
+        epochs: int,
+        checkpoint_steps: int,
+        live: Callable[[Row], None] | None = None,
+    ) -> None:
+        """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`.
+
+        `live`, if any, is called with each row of the health table at the checkpoint after it; a resumed run calls it
+        with those that it has.
+        """
         self.distiller, self.work, self.steps, self.checkpoint_steps = distiller, work, steps, checkpoint_steps
+        self.live = live
         self.history_steps = sorted({round(steps * epoch / epochs) for epoch in range(epochs + 1)})
         self.fixed = distiller.pairs.read(range(min(HISTORY_IMAGES, len(distiller.pairs))))
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, int | float]] = []
+        self.health: list[dict[str, int | float]] = []
         self.seconds = 0.0
 
     def run(self) -> None:
@@ -39,6 +54,7 @@ class Distillation:
         start, record = distiller.state.resume(self.work)
         if record is not None:
             self.rows, self.seconds = record["rows"], record["seconds"]
+            self._note(record["health"])
         logger.info("distilling from step %d of %d", start, self.steps)
         if start == 0:
             self._draw(0)
@@ -56,9 +72,10 @@ class Distillation:
         distiller.average.copy_to(distiller.generator_backbone.parameters())
 
     def save(self, out: Path) -> None:
-        """Write `losses.csv`, `history.safetensors` and `training.json` to `out`."""
+        """Write `losses.csv`, `health.csv`, `history.safetensors` and `training.json` to `out`."""
         out.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(self.rows).to_csv(out / "losses.csv", index=False)
+        pd.DataFrame(self.health).to_csv(out / "health.csv", index=False)
         history = {"z": self.fixed["z"], "x0_pair": self.fixed["x0"], "label": self.fixed["label"]}
         for step in self.history_steps:
             history[f"images_step_{step:05d}"] = load_tensors(self._history_file(step))["images"]
@@ -81,8 +98,17 @@ class Distillation:
         for i, values in enumerate(table.tolist()):
             self.rows.append({"step": done - len(pending) + i, **dict(zip(names, values, strict=True))})
         logger.info("step %d: %s", done, _means(dict(zip(names, table.mean(0).tolist(), strict=True))))
+        self._note(self.distiller.health.collect(self.rows, accelerator))
         if accelerator.is_main_process:
-            self.distiller.state.save(self.work, done, {"rows": self.rows, "seconds": self.seconds})
+            record = {"rows": self.rows, "health": self.health, "seconds": self.seconds}
+            self.distiller.state.save(self.work, done, record)
+
+    def _note(self, rows: Sequence[dict[str, int | float]]) -> None:
+        """Keep rows of the health table, and show them."""
+        self.health += rows
+        if self.live is not None:
+            for row in rows:
+                self.live(row)
 
     @torch.no_grad()
     def _draw(self, step: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dmd.checkpoint import TrainingState
 from dmd.denoiser import Denoiser, with_guidance
 from dmd.generator import OneStepGenerator
+from dmd.health import Health
 from dmd.learner import Learner
 from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.pairs import PairStore
@@ -19,6 +20,9 @@ from dmd.sections.distill import Distill
 from dmd.types import Images, Labels
 
 Batch = Mapping[str, Tensor]
+
+HEALTH_PAIRS = 1000
+"""So many of the first pairs stand for all of them when generated images are compared with the pairs'."""
 
 
 class Distiller:
@@ -55,6 +59,7 @@ class Distiller:
         self.mu_real = with_guidance(teacher, guidance_scale, num_classes).to(self.accelerator.device).eval()
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
+        self.health = self._health()
         learners = {"generator": self.learns_generator, "fake": self.learns_fake}
         self.state = TrainingState(
             {"generator": student.backbone, "fake": fake.backbone},
@@ -88,7 +93,7 @@ class Distiller:
         for part in parts:
             share, share_ref = len(part["z"]) / len(batch["z"]), len(part["z_ref"]) / len(batch["z_ref"])
             with self.learns_generator.accumulate(last=part is parts[-1]):
-                matching, regression, x = self._generator_terms(part)
+                matching, regression, x = self._generator_terms(part, step)
                 matching, regression = share * matching, share_ref * regression
                 self.accelerator.backward(matching + self.regression_weight * regression)
             terms["distribution_matching"] += matching.detach()
@@ -98,7 +103,7 @@ class Distiller:
         self.average.step(self.generator_backbone.parameters())
         return {**terms, "grad_norm_generator": norm}, torch.cat(drawn)
 
-    def _generator_terms(self, part: Batch) -> tuple[Tensor, Tensor, Images]:
+    def _generator_terms(self, part: Batch, step: int) -> tuple[Tensor, Tensor, Images]:
         """L_dm, L_reg and the images of the fresh noises.
 
         One forward pass draws both halves: fresh noises for L_dm (DMD eq. 7), pairs' noises for L_reg (DMD eq. 9).
@@ -106,6 +111,7 @@ class Distiller:
         size = len(part["z"])
         labels = torch.cat([part["labels"], part["labels_ref"]]) if "labels" in part else None
         images = self.generator(torch.cat([part["z"], part["z_ref"]]), labels)
+        self.health.watch(step, images, size)
         x = images[:size]
         matching = distribution_matching_loss(x, self.matching_gradient(x.detach(), part))
         return matching, self.perceptual(images[size:].float(), part["x_ref"]).mean(), x
@@ -169,6 +175,10 @@ class Distiller:
         )
         steps = settings.steps * updates_per_step
         return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, steps)
+
+    def _health(self) -> Health:
+        sample = self.pairs.read(range(min(HEALTH_PAIRS, len(self.pairs))))["x0"]
+        return Health(self.settings.health_steps, self.settings.max_grad_norm, sample)
 
     def _check_batches(self) -> None:
         processes = self.accelerator.num_processes

@@ -12,7 +12,7 @@ from dmd.perceptual import build_perceptual
 from dmd.pipeline import save_generator
 from dmd.teacher import Teacher
 from dmd.work import finish, work_folder
-from stages import cli
+from stages import cli, live
 
 
 def prepare(config: Config) -> Distillation:
@@ -32,7 +32,8 @@ def prepare(config: Config) -> Distillation:
         num_classes=config.dataset.num_classes,
         seed=config.seed,
     )
-    return Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps)
+    log = live.open_log(Path("dvclive", config.system)) if distiller.accelerator.is_main_process else None
+    return Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps, log)
 
 
 def main(config: Config) -> None:

@@ -72,6 +72,8 @@ class Distill(Section):
     perceptual: Perceptual
     history_epochs: Count
     """The fixed noises are drawn at step 0 and after each of so many equal parts of the run."""
+    health_steps: Count
+    """Generator updates from one row of health.csv to the next."""
     checkpoint_steps: Count
     """Generator updates between checkpoints in `.work/`."""
 

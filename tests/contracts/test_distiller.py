@@ -46,6 +46,7 @@ SETTINGS = Distill(
     max_timestep=0.98,
     perceptual=Perceptual(name="pixel", resolution=8),
     history_epochs=3,
+    health_steps=1,
     checkpoint_steps=2,
 )
 

@@ -26,6 +26,7 @@ CHANGES = {
         "warmup_steps": 2,
         "ema_decay": 0.8,
         "history_epochs": 3,
+        "health_steps": 5,
         "checkpoint_steps": 10,
     },
     "evaluate": {"num_samples": 300, "num_steps": 5, "solver": "ddim", "batch_size": 100},

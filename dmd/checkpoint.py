@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+logger = logging.getLogger(__name__)
+
 KEPT_CHECKPOINTS = 2
+HASHES = "hashes.json"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -41,6 +46,18 @@ def save_json(path: Path, value: Any) -> None:
 def load_json(path: Path) -> Any:
     """Read JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the place of `folder` when the block ends without an error, and is not seen before."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
 
 
 def file_sha256(path: Path) -> str:
@@ -78,10 +95,13 @@ class TrainingState:
         self.lr_schedulers = lr_schedulers
         self.averages = averages
 
-    def save(self, folder: Path, step: int, record: Any) -> None:
-        """Write `folder/step-…`, whole or not at all, with any JSON `record`; older checkpoints but one are removed."""
-        temporary = folder / f"tmp-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
+    def save(self, folder: Path, step: int, record: Any, beside: Sequence[Path] = ()) -> None:
+        """Write `folder/step-…`, whole or not at all, with any JSON `record`; older checkpoints but one are removed.
+
+        `beside` names files in `folder` that a run resumed from here counts on: they are hashed with it.
+        """
+        temporary = folder / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # what a kill left
         temporary.mkdir(parents=True)
         save_tensors(temporary / "state.safetensors", self._tensors())
         numbers = {
@@ -90,9 +110,10 @@ class TrainingState:
             "lr_schedulers": {name: item.last_epoch for name, item in self.lr_schedulers.items()},
             "learning_rates": {name: _learning_rates(item) for name, item in self.optimizers.items()},
             "averages": {name: item.optimization_step for name, item in self.averages.items()},
-            "sha256": file_sha256(temporary / "state.safetensors"),
         }
         save_json(temporary / "state.json", numbers)
+        hashes = {name: file_sha256(temporary / name) for name in ("state.json", "state.safetensors")}
+        save_json(temporary / HASHES, hashes | {f"../{path.name}": file_sha256(path) for path in beside})
         target = folder / f"step-{step:08d}"
         shutil.rmtree(target, ignore_errors=True)  # a broken one that `resume` passed over
         os.replace(temporary, target)
@@ -102,14 +123,11 @@ class TrainingState:
     def resume(self, folder: Path) -> tuple[int, Any]:
         """Load the newest whole checkpoint; returns its step and record, or (0, None) where there is none."""
         for path in sorted(folder.glob("step-*"), reverse=True):
-            try:
+            if _is_whole(path):
                 numbers = load_json(path / "state.json")
-                whole = numbers["sha256"] == file_sha256(path / "state.safetensors")
-            except (OSError, ValueError, KeyError):
-                whole = False
-            if whole:
                 self._restore(load_tensors(path / "state.safetensors"), numbers)
                 return numbers["step"], numbers["record"]
+            logger.warning("%s is broken; the checkpoint before it is taken", path)
         return 0, None
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -145,6 +163,15 @@ class TrainingState:
         for name, rates in numbers["learning_rates"].items():
             for group, rate in zip(self.optimizers[name].param_groups, rates, strict=True):
                 group["lr"] = rate
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether every file of a checkpoint is there, with the bytes that were written."""
+    try:
+        hashes = load_json(checkpoint / HASHES)
+        return bool(hashes) and all(file_sha256(checkpoint / name) == sha256 for name, sha256 in hashes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _learning_rates(optimizer: Optimizer | AcceleratedOptimizer) -> list[float]:

@@ -72,8 +72,10 @@ class Distillation:
         distiller.average.copy_to(distiller.generator_backbone.parameters())
 
     def save(self, out: Path) -> None:
-        """Write `losses.csv`, `health.csv`, `history.safetensors` and `training.json` to `out`."""
-        out.mkdir(parents=True, exist_ok=True)
+        """Fill `out` with `losses.csv`, `health.csv`, `history.safetensors`, `training.json`, and measured times: `speed.json`.
+
+        All but the last are functions of inputs, params and code.
+        """
         pd.DataFrame(self.rows).to_csv(out / "losses.csv", index=False)
         pd.DataFrame(self.health).to_csv(out / "health.csv", index=False)
         history = {"z": self.fixed["z"], "x0_pair": self.fixed["x0"], "label": self.fixed["label"]}
@@ -84,11 +86,10 @@ class Distillation:
         record = {
             "steps": self.steps,
             "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
-            "seconds": self.seconds,
-            "images_per_second": images / self.seconds,
             "history_steps": self.history_steps,
         }
         save_json(out / "training.json", record)
+        save_json(out / "speed.json", {"seconds": self.seconds, "images_per_second": images / self.seconds})
 
     def _flush(self, pending: list[dict[str, Tensor]], done: int) -> None:
         """Bring the pending losses to the host in one transfer, averaged over processes, and write a checkpoint."""
@@ -100,8 +101,9 @@ class Distillation:
         logger.info("step %d: %s", done, _means(dict(zip(names, table.mean(0).tolist(), strict=True))))
         self._note(self.distiller.health.collect(self.rows, accelerator))
         if accelerator.is_main_process:
+            drawn = [self._history_file(step) for step in self.history_steps if step <= done]
             record = {"rows": self.rows, "health": self.health, "seconds": self.seconds}
-            self.distiller.state.save(self.work, done, record)
+            self.distiller.state.save(self.work, done, record, drawn)
 
     def _note(self, rows: Sequence[dict[str, int | float]]) -> None:
         """Keep rows of the health table, and show them."""

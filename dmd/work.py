@@ -6,10 +6,47 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from dmd.checkpoint import file_sha256, folder_sha256
+from dmd.locks import alone
+
+TEMPORARY_COPIES = "/.dvc/tmp/exps/"
+"""Where `dvc exp run --temp` and `--queue` put their copies of the repository, each under a name of its own."""
+
+KEPT = "kept"
+"""Marks a finished run's folder that later runs may take from."""
+
+
+def work_root() -> Path:
+    """`$DMD_WORK`, else `.work` of the repository.
+
+    In DVC's temporary copies of a repository that is the original's: a copy is not found again after a kill.
+    """
+    repository = Path.cwd().as_posix().partition(TEMPORARY_COPIES)[0]
+    return Path(os.environ.get("DMD_WORK") or f"{repository}/.work")
+
+
+def is_worker() -> bool:
+    """Whether this process only helps with work that another one assembles: `$DMD_WORKER` is set to anything."""
+    return bool(os.environ.get("DMD_WORKER"))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of its run that writes files; the launcher numbers them in `$RANK`."""
+    return int(os.environ.get("RANK") or 0) == 0
+
+
+def alone_in(work: Path) -> AbstractContextManager[None]:
+    """The context in which a run uses its work folder; a second run there is refused.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    lock = work.with_name(f"{work.name}.lock")
+    return alone(lock, f"the same `{work.parent.name}`") if is_first_process() else nullcontext()
 
 
 def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:
@@ -20,22 +57,38 @@ def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:
 
 
 def work_folder(stage: str, inputs: Sequence[Path], params: Mapping[str, Any]) -> Path:
-    """`.work/<stage>/<fingerprint>` ($DMD_WORK in place of `.work`), made if missing.
+    """`<work root>/<stage>/<fingerprint>`, made if missing.
 
     A killed stage finds its own work there; a changed input, parameter or source leads elsewhere.
     """
-    folder = Path(os.environ.get("DMD_WORK", ".work")) / stage / fingerprint(inputs, params)
+    folder = work_root() / stage / fingerprint(inputs, params)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / KEPT).unlink(missing_ok=True)
     return folder
 
 
 def finish(work: Path) -> None:
-    """Remove a finished run's work folder."""
-    shutil.rmtree(work, ignore_errors=True)
+    """Remove a finished run's work folder; a kill leaves it whole or out of the way, never half."""
+    rubbish = work.with_name(f"{work.name}.{os.getpid()}.old")
+    if work.exists():
+        os.replace(work, rubbish)
+    for folder in work.parent.glob(f"{work.name}.*.old"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_alone(work: Path) -> None:
+    """Keep a finished run's work folder for later runs, in place of the one kept before beside it."""
+    for mark in work.parent.glob(f"*/{KEPT}"):
+        if mark.parent != work:
+            finish(mark.parent)
+    (work / KEPT).touch()
 
 
 def loaded_sources() -> dict[str, str]:
-    """SHA-256 of the source of every loaded module of this project and of the running command, by file name."""
+    """SHA-256 of the source of every loaded module of this project and of the running command.
+
+    By file name, seen from the working directory: a copy of the repository has the same names.
+    """
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("dmd", "stages", "__main__")]
     files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
-    return {path.as_posix(): file_sha256(path) for path in sorted(files) if path.suffix == ".py"}
+    return {os.path.relpath(path): file_sha256(path) for path in sorted(files) if path.suffix == ".py"}

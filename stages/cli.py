@@ -1,20 +1,26 @@
 """What every stage's command line shares: the one argument, logging, and errors as one clear line."""
 
 import ctypes
+import inspect
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
+import torch
 import typer
 
 from dmd.config import Config, load_config
-from dmd.work import loaded_sources
+from dmd.failures import GO_ON, explain
+from dmd.locks import alone
+from dmd.work import is_first_process, is_worker, loaded_sources
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
-
-USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
 
 def keep_freed_memory() -> None:
@@ -40,6 +46,34 @@ def check_sources(before: Mapping[str, str]) -> None:
         raise ValueError(f"{', '.join(changed)} changed while the stage ran; run the stage again")
 
 
+def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
+    """The context in which this run alone writes the stage's outputs; workers and further processes write none.
+
+    Raises:
+        BusyError: another run of the stage is under way.
+        PermissionError: a folder for outputs cannot be written.
+    """
+    if is_worker() or not is_first_process():
+        return nullcontext()
+    for folder in (Path(name, system) for name in ("data", "models", "metrics")):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise PermissionError(f"{there} cannot be written, and outputs go there; mend its mode or its mount")
+    return alone(Path(".work", "locks", f"{stage}-{system}"), f"the stage `{stage}` of {system}")
+
+
+def leave_group() -> None:
+    """Take leave of the other processes of the run, if there are any."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def end_clearly(number: int, _: FrameType | None) -> None:
+    """Say why the process ends when it is told to: a launcher does so when another process of the run is gone."""
+    name = signal.Signals(number).name
+    raise SystemExit(f"error: stopped by {name}: the job was cancelled or another process of it is gone; {GO_ON}")
+
+
 def run(stage: Callable[[Config], None]) -> None:
     """Make `stage` a command `python -m stages.<name> params.yaml`, and run it.
 
@@ -49,12 +83,18 @@ def run(stage: Callable[[Config], None]) -> None:
     def command(params: ParamsFile) -> None:
         keep_freed_memory()
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        signal.signal(signal.SIGTERM, end_clearly)
         try:
             config, before = load_config(params), loaded_sources()
-            stage(config)
+            with hold_outputs(Path(inspect.getfile(stage)).stem, config.system):
+                stage(config)
             check_sources(before)
-        except USER_ERRORS as error:
-            typer.echo(f"error: {error}", err=True)
+            leave_group()
+        except Exception as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            typer.echo(f"error: {sentence}", err=True)
             raise typer.Exit(1) from error
 
     command.__doc__ = stage.__doc__

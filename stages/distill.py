@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from dmd.checkpoint import whole_folder
 from dmd.config import Config
 from dmd.distillation import Distillation
 from dmd.distiller import Distiller
@@ -11,7 +12,7 @@ from dmd.pairs import PairStore
 from dmd.perceptual import build_perceptual
 from dmd.pipeline import save_generator
 from dmd.teacher import Teacher
-from dmd.work import finish, work_folder
+from dmd.work import alone_in, finish, work_folder
 from stages import cli, live
 
 
@@ -39,13 +40,15 @@ def prepare(config: Config) -> Distillation:
 def main(config: Config) -> None:
     """Write the generator to models/<system>/generator and the training history to data/<system>/training."""
     run, models = prepare(config), Path("models", config.system)
-    run.run()
-    if run.distiller.accelerator.is_main_process:
-        run.save(Path("data", config.system, "training"))
-        scheduler_config = Teacher.load(models / "teacher").scheduler_config
-        timestep, classes = config.distill.generator_timestep, config.dataset.num_classes
-        save_generator(models / "generator", run.distiller.generator_backbone, scheduler_config, timestep, classes)
-        finish(run.work)
+    with alone_in(run.work):
+        run.run()
+        if run.distiller.accelerator.is_main_process:
+            with whole_folder(Path("data", config.system, "training")) as out:
+                run.save(out)
+            scheduler_config = Teacher.load(models / "teacher").scheduler_config
+            timestep, classes = config.distill.generator_timestep, config.dataset.num_classes
+            save_generator(models / "generator", run.distiller.generator_backbone, scheduler_config, timestep, classes)
+            finish(run.work)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, save_tensors
+from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, save_tensors, whole_folder
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.denoiser import with_guidance
@@ -63,16 +63,16 @@ def main(config: Config) -> None:
     scores["data"] = {"test": score(test, train, settings.features, config.seed)}
     scores["speed"] = {
         "teacher_over_student_seconds": scores["teacher"]["seconds_per_image"] / scores["student"]["seconds_per_image"],
-        "distill_images_per_second": load_json(data / "training" / "training.json")["images_per_second"],
+        "distill_images_per_second": load_json(data / "training" / "speed.json")["images_per_second"],
         "pairs_images_per_second": 1 / seconds_per_image(make_pairs, noises, config.pairs.batch_size),
     }
     scores["run"] = {"features": settings.features, "num_samples": settings.num_samples, "seed": config.seed}
     scores["run"] |= {"device": device.type, "torch": torch.__version__.split("+")[0]}
     scores["run"] |= {"teacher_sha256": folder_sha256(Path("models", config.system, "teacher"))}
     scores["run"] |= {"pairs_sha256": file_sha256(data / "pairs" / "manifest.csv")}
-    (data / "evaluation").mkdir(parents=True, exist_ok=True)
-    save_tensors(data / "evaluation" / "samples.safetensors", first_samples(models, noises, GRID))
-    save_json(data / "evaluation" / "scores.json", scores)
+    with whole_folder(data / "evaluation") as out:
+        save_tensors(out / "samples.safetensors", first_samples(models, noises, GRID))
+        save_json(out / "scores.json", scores)
 
 
 if __name__ == "__main__":

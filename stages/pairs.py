@@ -1,28 +1,32 @@
 """Stage `pairs`: pre-compute noise-image pairs with the teacher's deterministic ODE."""
 
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from dmd.checkpoint import folder_sha256
+from dmd.checkpoint import folder_sha256, whole_folder
 from dmd.config import Config
 from dmd.denoiser import with_guidance
-from dmd.pairs import PairRecipe, make_pairs, shard_is_whole, shard_rows, write_manifest, write_shard
-from dmd.progress import track
+from dmd.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
+from dmd.pieces import Pieces
 from dmd.teacher import Teacher
-from dmd.work import finish, work_folder
+from dmd.work import is_worker, keep_alone, work_folder
 from stages import cli
 
 
 def main(config: Config) -> None:
-    """Write pairs to data/<system>/pairs as shards and a manifest; a killed run goes on with the missing shards."""
+    """Write pairs to data/<system>/pairs as shards and a manifest; pairs that an earlier run made are not made again.
+
+    Any number of processes may run this at once: they share the rows. With $DMD_WORKER set, it only makes rows.
+    """
     accelerator = Accelerator()
-    folder, settings = Path("models", config.system, "teacher"), config.pairs
+    folder, settings, dataset = Path("models", config.system, "teacher"), config.pairs, config.dataset
     teacher = Teacher.load(folder)
     recipe = PairRecipe(
         config.seed,
-        config.dataset.image_shape,
-        config.dataset.num_classes,
+        dataset.image_shape,
+        dataset.num_classes,
         config.guidance_scale,
         teacher.scheduler_config,
         settings.solver,
@@ -30,17 +34,22 @@ def main(config: Config) -> None:
         settings.timestep_spacing,
     )
     params = config.model_dump(mode="json", include={"seed", "dataset", "guidance_scale", "pairs"})
-    work = work_folder("pairs", [folder], params)
-    denoiser = with_guidance(teacher.denoiser, config.guidance_scale, config.dataset.num_classes).to(accelerator.device)
+    for key in ("count", "shard_size"):
+        del params["pairs"][key]  # neither changes a pair
+    work = work_folder(f"pairs/{config.system}", [folder], params)
+    pieces = Pieces(work, settings.batch_size)
+    denoiser = with_guidance(teacher.denoiser, config.guidance_scale, dataset.num_classes).to(accelerator.device)
     shards = shard_rows(settings.count, settings.shard_size)
-    mine = list(enumerate(shards))[accelerator.process_index :: accelerator.num_processes]
-    for number, rows in track(mine, "pairs", total=len(mine), unit="shard"):
-        if not shard_is_whole(work, number, rows):
-            write_shard(work, number, rows, make_pairs(denoiser, recipe, rows, settings.batch_size))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        write_manifest(work, Path("data", config.system, "pairs"), recipe, folder_sha256(folder), len(shards))
-        finish(work)
+    assembles = accelerator.is_main_process and not is_worker()
+    if assembles:
+        pieces.verify()
+    pieces.make(settings.count, partial(make_pairs, denoiser, recipe))
+    if assembles:
+        out = Path("data", config.system, "pairs")
+        with whole_folder(out) as part:
+            write_shards(part, shards, pieces.read, recipe, folder_sha256(folder))
+        pieces.keep(out, [shard_name(number) for number in range(len(shards))], shards)
+        keep_alone(work)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from dmd.backbones import build_unet
-from dmd.checkpoint import save_json
+from dmd.checkpoint import save_json, whole_folder
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.teacher import Teacher, check_teacher
 from dmd.training import TeacherTrainer
-from dmd.work import finish, work_folder
+from dmd.work import alone_in, finish, work_folder
 from stages import cli
 
 
@@ -23,7 +23,8 @@ def main(config: Config) -> None:
     else:
         teacher = Teacher.load(Path("data", config.system, "weights", "teacher"))
         check_teacher(teacher, schedule, config.dataset.image_shape, config.dataset.num_classes)
-        teacher.save(out)
+        with whole_folder(out) as part:
+            teacher.save(part)
 
 
 def train(config: Config, schedule: dict[str, object], out: Path) -> None:
@@ -39,11 +40,14 @@ def train(config: Config, schedule: dict[str, object], out: Path) -> None:
     teacher = Teacher(backbone, {"_class_name": "DDPMScheduler", **schedule, "clip_sample": False})
     pixels, labels = load_mnist(dataset, "train")
     trainer = TeacherTrainer(teacher.denoiser, pixels, None if classes is None else labels, recipe, config.seed)
-    losses = trainer.run(work)
-    if trainer.accelerator.is_main_process:
-        teacher.save(out)
-        save_json(out / "training.json", {"steps": recipe.steps, "final_loss": sum(losses[-250:]) / len(losses[-250:])})
-        finish(work)
+    with alone_in(work):
+        losses = trainer.run(work)
+        if trainer.accelerator.is_main_process:
+            with whole_folder(out) as part:
+                teacher.save(part)
+                last = losses[-250:]
+                save_json(part / "training.json", {"steps": recipe.steps, "final_loss": sum(last) / len(last)})
+            finish(work)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from tests.architecture.sources import CODE, ROOT, imports_of, module_name, pyth
 # From the top down. A module imports its own layer and those below it. docs/architecture.md says why.
 LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
-    | {"distillation", "pictures", "page", "card"}
+    | {"distillation", "pictures", "page", "card", "pieces"}
     | {"weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones"},
-    {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress"},
+    {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"},
     {"types", "sections", "bounds"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

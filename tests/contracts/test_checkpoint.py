@@ -105,18 +105,28 @@ def saved_run(folder: Path) -> None:
     for step in range(6):
         run.step(step)
         if step % 2 == 1:
-            run.state.save(folder, step + 1, {"step": step + 1})
+            beside = folder / f"beside-{step + 1}"
+            beside.write_text("a file that the checkpoint counts on")
+            run.state.save(folder, step + 1, {"step": step + 1}, [beside])
 
 
 def test_two_checkpoints_are_kept_and_nothing_else(tmp_path: Path) -> None:
     saved_run(tmp_path)
-    assert checkpoints(tmp_path) == ["step-00000004", "step-00000006"]
+    (tmp_path / "tmp").mkdir()  # what a kill while saving leaves
+    Run().state.save(tmp_path, 8, None)
+    assert checkpoints(tmp_path) == ["beside-2", "beside-4", "beside-6", "step-00000006", "step-00000008"]
 
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
+
+
+def flip_digit(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text.replace('"step": 6', '"step": 7'))
+    assert path.read_text() != text
 
 
 def truncate(path: Path) -> None:
@@ -130,7 +140,13 @@ BREAKS = {
     "truncated numbers": lambda folder: truncate(folder / "state.json"),
     "empty numbers": lambda folder: (folder / "state.json").write_text(""),
     "no numbers": lambda folder: (folder / "state.json").unlink(),
-    "no hash": lambda folder: save_json(folder / "state.json", {"step": 6}),
+    "other numbers": lambda folder: save_json(folder / "state.json", {"step": 6}),
+    "flipped number": lambda folder: flip_digit(folder / "state.json"),
+    "no hashes": lambda folder: (folder / "hashes.json").unlink(),
+    "empty hashes": lambda folder: save_json(folder / "hashes.json", {}),
+    "broken hashes": lambda folder: truncate(folder / "hashes.json"),
+    "changed file beside": lambda folder: (folder.parent / "beside-6").write_text("9"),
+    "no file beside": lambda folder: (folder.parent / "beside-6").unlink(),
 }
 
 

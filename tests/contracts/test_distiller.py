@@ -14,7 +14,7 @@ from dmd.denoiser import Denoiser
 from dmd.distillation import Distillation
 from dmd.distiller import Distiller
 from dmd.generator import OneStepGenerator
-from dmd.pairs import PairRecipe, PairStore, make_pairs, write_manifest, write_shard
+from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
 from dmd.perceptual import build_perceptual
 from dmd.schedule import NoiseSchedule
 from dmd.sections.distill import Distill, Perceptual
@@ -62,9 +62,8 @@ def teacher() -> Denoiser:
 def pairs(teacher: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> PairStore:
     folder = tmp_path_factory.mktemp("pairs")
     recipe = PairRecipe(0, (1, 8, 8), 4, 1.0, SCHEDULER, "ddim", 5, "leading")
-    write_shard(folder, 0, range(12), make_pairs(teacher, recipe, range(12), 12))
-    write_manifest(folder, folder / "out", recipe, "", 1)
-    return PairStore(folder / "out")
+    write_shards(folder, [range(12)], lambda rows: make_pairs(teacher, recipe, rows), recipe, "")
+    return PairStore(folder)
 
 
 def build(teacher: Denoiser, pairs: PairStore, guidance: float = 1.0, alpha: float = 0.5, **changes: Any) -> Distiller:
@@ -201,6 +200,7 @@ def test_the_history_starts_at_the_teachers_one_step_images(
 ) -> None:
     run = Distillation(build(teacher, pairs), tmp_path, 6, 2, 6)
     run.run()
+    (tmp_path / "out").mkdir()
     run.save(tmp_path / "out")
     history = load_tensors(tmp_path / "out" / "history.safetensors")
     first = pairs.read(range(12))

@@ -1,5 +1,6 @@
 """Pairs on disk: each is a function of its index, the manifest tells the truth, a kill loses nothing."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +14,9 @@ from dmd.pairs import (
     PairRecipe,
     PairStore,
     make_pairs,
-    shard_is_whole,
     shard_name,
     shard_rows,
-    write_manifest,
-    write_shard,
+    write_shards,
 )
 from dmd.rng import Stream, sample_noise
 from dmd.sampler import sample
@@ -41,12 +40,9 @@ def denoiser() -> Denoiser:
     return Denoiser(build_unet((1, 8, 8), 5, (4, 8), 1, (), 2), schedule, "epsilon").eval()
 
 
-def write_pairs(denoiser: Denoiser, work: Path, out: Path, shard_size: int) -> PairStore:
-    work.mkdir()
-    shards = shard_rows(10, shard_size)
-    for number, rows in enumerate(shards):
-        write_shard(work, number, rows, make_pairs(denoiser, RECIPE, rows, batch_size=3))
-    write_manifest(work, out, RECIPE, "teacher-hash", len(shards))
+def write_pairs(denoiser: Denoiser, out: Path, shard_size: int) -> PairStore:
+    out.mkdir()
+    write_shards(out, shard_rows(10, shard_size), partial(make_pairs, denoiser, RECIPE), RECIPE, "teacher-hash")
     return PairStore(out)
 
 
@@ -56,7 +52,7 @@ def test_rows_are_cut_without_gap_or_overlap() -> None:
 
 
 def test_a_pair_is_the_ode_solution_of_its_own_noise_and_label(denoiser: Denoiser) -> None:
-    pairs = make_pairs(denoiser, RECIPE, range(6, 8), batch_size=1)
+    pairs = make_pairs(denoiser, RECIPE, range(6, 8))
     z = sample_noise(3, [6, 7], (1, 8, 8), Stream.PAIRS)
     assert torch.equal(pairs["z"], z)
     assert pairs["label"].tolist() == [2, 3]
@@ -64,16 +60,8 @@ def test_a_pair_is_the_ode_solution_of_its_own_noise_and_label(denoiser: Denoise
     torch.testing.assert_close(pairs["x0"], sample(denoiser, z, torch.tensor([2, 3]), SCHEDULER, "ddim", 4, "leading"))
 
 
-def test_neither_shard_nor_batch_size_changes_a_pair(denoiser: Denoiser, tmp_path: Path) -> None:
-    small = write_pairs(denoiser, tmp_path / "work-a", tmp_path / "a", 3).read(range(10))
-    large = write_pairs(denoiser, tmp_path / "work-b", tmp_path / "b", 10).read(range(10))
-    assert torch.equal(small["z"], large["z"])
-    assert torch.equal(small["label"], large["label"])
-    torch.testing.assert_close(small["x0"], large["x0"], atol=1e-5, rtol=0)
-
-
 def test_reading_gives_the_asked_rows_in_the_asked_order(denoiser: Denoiser, tmp_path: Path) -> None:
-    store = write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 4)
+    store = write_pairs(denoiser, tmp_path / "out", 4)
     assert len(store) == 10
     assert store.image_shape == (1, 8, 8)
     rows = store.read([9, 0, 4, 4])
@@ -83,7 +71,7 @@ def test_reading_gives_the_asked_rows_in_the_asked_order(denoiser: Denoiser, tmp
 
 
 def test_the_manifest_says_what_each_shard_is(denoiser: Denoiser, tmp_path: Path) -> None:
-    write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 4)
+    write_pairs(denoiser, tmp_path / "out", 4)
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
     assert manifest[["first", "last"]].to_numpy().tolist() == [[0, 3], [4, 7], [8, 9]]
     assert manifest["sha256"].tolist() == [file_sha256(tmp_path / "out" / name) for name in manifest["shard"]]
@@ -95,12 +83,12 @@ def test_an_unconditional_pair_has_label_minus_one(denoiser: Denoiser) -> None:
     torch.manual_seed(0)
     plain = Denoiser(build_unet((1, 8, 8), None, (4, 8), 1, (), 2), denoiser.schedule, "epsilon").eval()
     recipe = PairRecipe(3, (1, 8, 8), None, 1.0, SCHEDULER, "ddim", 2, "leading")
-    assert make_pairs(plain, recipe, range(3), 2)["label"].tolist() == [-1, -1, -1]
+    assert make_pairs(plain, recipe, range(3))["label"].tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "swap"])
 def test_a_harmed_shard_is_noticed(denoiser: Denoiser, tmp_path: Path, harm: str) -> None:
-    write_pairs(denoiser, tmp_path / "work", tmp_path / "out", 5)
+    write_pairs(denoiser, tmp_path / "out", 5)
     path, other = tmp_path / "out" / shard_name(0), tmp_path / "out" / shard_name(1)
     data = bytearray(path.read_bytes())
     if harm == "flip":
@@ -117,11 +105,15 @@ def test_a_harmed_shard_is_noticed(denoiser: Denoiser, tmp_path: Path, harm: str
         PairStore(tmp_path / "out")
 
 
-def test_only_a_whole_shard_of_these_rows_is_taken_over(denoiser: Denoiser, tmp_path: Path) -> None:
-    rows = range(2, 4)
-    assert not shard_is_whole(tmp_path, 1, rows)
-    write_shard(tmp_path, 1, rows, make_pairs(denoiser, RECIPE, rows, 2))
-    assert shard_is_whole(tmp_path, 1, rows)
-    assert not shard_is_whole(tmp_path, 1, range(2, 5))
-    (tmp_path / shard_name(1)).with_suffix(".json").write_text("{")
-    assert not shard_is_whole(tmp_path, 1, rows)
+def test_shards_that_leave_out_a_row_are_refused(denoiser: Denoiser, tmp_path: Path) -> None:
+    write_pairs(denoiser, tmp_path / "out", 4)
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
+    manifest.drop(1).to_csv(tmp_path / "out" / "manifest.csv", index=False)
+    with pytest.raises(ValueError, match=r"shard-00002.* run the pairs stage again"):
+        PairStore(tmp_path / "out")
+
+
+def test_pairs_of_other_rows_are_not_written(denoiser: Denoiser, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"shard-00001.*not the rows 4 … 7"):
+        write_shards(tmp_path, shard_rows(8, 4), lambda _: make_pairs(denoiser, RECIPE, range(4)), RECIPE, "")
+    assert not (tmp_path / "manifest.csv").exists()

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from dmd.work import fingerprint, finish, work_folder
+from dmd.work import fingerprint, finish, keep_alone, loaded_sources, work_folder, work_root
 
 
 @pytest.fixture
@@ -79,3 +79,44 @@ def test_work_is_found_again_and_removed_at_the_end(
     monkeypatch.delenv("DMD_WORK")
     monkeypatch.chdir(tmp_path)
     assert work_folder("pairs", inputs, PARAMS).resolve().parent == tmp_path / ".work" / "pairs"
+
+
+def test_a_temporary_copy_of_dvc_works_in_the_repository_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DMD_WORK", raising=False)
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert work_root().resolve() == (tmp_path / ".work").resolve()
+    monkeypatch.chdir(tmp_path)
+    assert work_root().resolve() == (tmp_path / ".work").resolve()
+
+
+def test_a_copy_of_the_sources_has_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        (folder / "dmd").mkdir(parents=True)
+        (folder / "dmd" / "extra.py").write_text("a = 1")
+        module = ModuleType("dmd.extra")
+        module.__file__ = str(folder / "dmd" / "extra.py")
+        monkeypatch.setitem(sys.modules, "dmd.extra", module)
+        monkeypatch.chdir(folder)
+        seen.append({path: digest for path, digest in loaded_sources().items() if path.endswith("extra.py")})
+    assert seen[0] == seen[1]
+    assert list(seen[0]) == ["dmd/extra.py"]
+
+
+def test_one_finished_folder_is_kept_and_unfinished_ones_stay(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMD_WORK", str(tmp_path / "work"))
+    folders = [work_folder("pairs", inputs, {**PARAMS, "seed": seed}) for seed in range(4)]
+    for folder in (folders[1], folders[2], folders[2]):
+        keep_alone(folder)
+    assert [folder.exists() for folder in folders] == [True, False, True, True]
+    # One that is taken up again is in use, and not removed.
+    work_folder("pairs", inputs, {**PARAMS, "seed": 2})
+    keep_alone(folders[3])
+    assert [folder.exists() for folder in folders] == [True, False, True, True]

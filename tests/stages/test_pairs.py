@@ -1,5 +1,6 @@
 """Stage `pairs`: what a cut-off run has finished is not done again."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from dmd.backbones import build_unet
 from dmd.config import Config
+from dmd.pairs import PairStore, make_pairs
 from dmd.teacher import Teacher
 from stages import pairs
 from tools.overrides import override
@@ -41,30 +43,58 @@ def manifest(config: Config) -> pd.DataFrame:
     return pd.read_csv(Path("data", config.system, "pairs", "manifest.csv"))
 
 
-def test_a_cut_off_run_goes_on_with_the_missing_shards(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def record(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> list[range]:
+    """Let the stage note which rows it makes, and be cut off after so many batches."""
+    made: list[range] = []
+    original = make_pairs
+
+    def recording(denoiser: Any, recipe: Any, rows: range) -> dict[str, torch.Tensor]:
+        if len(made) == stop_after:
+            raise KeyboardInterrupt
+        made.append(rows)
+        return original(denoiser, recipe, rows)
+
+    monkeypatch.setattr(pairs, "make_pairs", recording)
+    return made
+
+
+def test_a_cut_off_run_goes_on_with_the_missing_rows(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs.main(config)
     whole = manifest(config)
-    made: list[range] = []
-    original = pairs.make_pairs
-
-    def recording(denoiser: Any, recipe: Any, rows: range, batch_size: int) -> dict[str, torch.Tensor]:
-        made.append(rows)
-        return original(denoiser, recipe, rows, batch_size)
-
-    def cut_off(denoiser: Any, recipe: Any, rows: range, batch_size: int) -> dict[str, torch.Tensor]:
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return recording(denoiser, recipe, rows, batch_size)
-
-    monkeypatch.setattr(pairs, "make_pairs", cut_off)
+    shutil.rmtree(".work")
+    made = record(monkeypatch, stop_after=2)
     with pytest.raises(KeyboardInterrupt):
         pairs.main(config)
     assert made == [range(0, 4), range(4, 8)]
-    monkeypatch.setattr(pairs, "make_pairs", recording)
+    made = record(monkeypatch)
     pairs.main(config)
-    assert made == [range(0, 4), range(4, 8), range(8, 10)]
+    assert made == [range(8, 12)]
     pd.testing.assert_frame_equal(manifest(config), whole)
-    assert not list(Path(".work").rglob("*.safetensors"))
+
+
+def test_more_pairs_in_other_shards_are_those_of_before_and_new_ones(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs.main(config)
+    before = PairStore(Path("data", config.system, "pairs")).read(range(10))
+    # What DVC does before it runs a stage again.
+    shutil.rmtree(Path("data", config.system, "pairs"))
+    made = record(monkeypatch)
+    pairs.main(override(ROOT / "params.yaml", {**SMALL, "pairs.count": 20, "pairs.shard_size": 7}))
+    assert made == [range(12, 16), range(16, 20)]
+    after = PairStore(Path("data", config.system, "pairs")).read(range(10))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_worker_makes_rows_and_leaves_the_rest_to_the_stage(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMD_WORKER", "1")
+    pairs.main(config)
+    assert not Path("data").exists()
+    monkeypatch.delenv("DMD_WORKER")
+    made = record(monkeypatch)
+    pairs.main(config)
+    assert made == []
+    assert manifest(config)["last"].tolist() == [3, 7, 9]
 
 
 def test_another_teacher_starts_anew(config: Config) -> None:
@@ -77,3 +107,4 @@ def test_another_teacher_starts_anew(config: Config) -> None:
     second = manifest(config)
     assert (first["sha256"] != second["sha256"]).all()
     assert (first["teacher_sha256"] != second["teacher_sha256"]).all()
+    assert len(list(Path(".work", "pairs", config.system).iterdir())) == 1, "rows of one teacher are kept, not of all"

@@ -1,0 +1,64 @@
+"""Locks: files that one process holds at a time. The kernel frees them however the holder ends: none is ever stale."""
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+class BusyError(OSError):
+    """Another process holds what this one needs; the message says who, and the cure."""
+
+
+def take(path: Path, wait: bool = False) -> TextIO | None:
+    """Hold the lock file `path`, made if missing, until the returned file is closed or this process ends.
+
+    By `flock(2)`: no time stamp and no clock is looked at, and a killed holder holds nothing.
+
+    Args:
+        path: the file; it says which process holds it.
+        wait: wait for the holder to finish or die, instead of returning None.
+
+    Returns:
+        The open file; None where another one holds it and `wait` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    if not _is_at(file, path):  # its last holder has removed it since
+        file.close()
+        return take(path, wait)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    return file
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` for `what` while the block runs.
+
+    Raises:
+        BusyError: another process holds it; names that process, as it wrote itself down.
+    """
+    file = take(path)
+    if file is None:
+        holder = path.read_text(encoding="utf-8") or "another process"
+        raise BusyError(f"{what} is being run by {holder}; wait until it is done, or stop it ({path})")
+    with file:
+        yield
+        path.unlink(missing_ok=True)
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,8 +1,75 @@
-"""The networks: diffusers' `UNet2DModel`, built from a few numbers."""
+"""The networks by their class name in `config.json`, and by the kind that `teacher.backbone` asks for."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from diffusers import UNet2DModel
+from diffusers import ModelMixin, UNet2DModel
+
+from dmd.celeba_unet import CelebAUNet
+from dmd.checkpoint import load_json
+from dmd.teapearce import TeaPearceUNet, trained_betas
+
+BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
+"""Every network by its class name. All are called alike and have the config of a `UNet2DModel` that is read here:
+`sample_size`, `in_channels`, `num_class_embeds`."""
+
+
+def load_backbone(folder: Path) -> ModelMixin:
+    """The network of a folder with `config.json` and `diffusion_pytorch_model.safetensors`, in eval mode, on the CPU.
+
+    Raises:
+        ValueError: there is no `config.json`, or it is of a class that is not one of `BACKBONES`.
+    """
+    path = Path(folder) / "config.json"
+    name = load_json(path).get("_class_name") if path.is_file() else None
+    if name not in BACKBONES:
+        raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(BACKBONES)} is needed")
+    return BACKBONES[name].from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
+
+
+def network_file(backbone: ModelMixin) -> Path | None:
+    """The file that travels with the weights of a network that diffusers does not have; none for a `UNet2DModel`."""
+    return None if isinstance(backbone, UNet2DModel) else Path(inspect.getfile(type(backbone)))
+
+
+def build_backbone(
+    settings: Mapping[str, Any], schedule: Mapping[str, Any], image_shape: Sequence[int], num_class_embeds: int | None
+) -> ModelMixin:
+    """A fresh network of `settings["kind"]` with its other settings, for images of `image_shape` (C, H, W).
+
+    Raises:
+        ValueError: the network does not fit the images or the classes.
+    """
+    channels, height, _ = image_shape
+    shape = {"sample_size": height, "in_channels": channels, "out_channels": channels}
+    options = {key: value for key, value in settings.items() if key != "kind"}
+    if settings["kind"] == "unet2d":
+        return build_unet(image_shape, num_class_embeds, **options)
+    if settings["kind"] == "celeba":
+        steps = schedule["num_train_timesteps"]
+        return CelebAUNet(**shape, **options, num_class_embeds=num_class_embeds, num_train_timesteps=steps)
+    if num_class_embeds is None:
+        raise ValueError("teacher.backbone.kind `teapearce` is conditional; set dataset.num_classes")
+    betas = {key: schedule[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
+    return TeaPearceUNet(**shape, **options, **betas, num_class_embeds=num_class_embeds)
+
+
+def scheduler_config(backbone: ModelMixin, schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """diffusers' config of the schedule that `backbone` is to be used under: `schedule`, as the network counts it.
+
+    Raises:
+        ValueError: a `TeaPearceUNet` under another schedule than its own; names the key and both values.
+    """
+    config = {"_class_name": "DDPMScheduler", **schedule, "clip_sample": False}
+    if not isinstance(backbone, TeaPearceUNet):
+        return config
+    own = {key: backbone.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
+    for key, value in {**own, "beta_schedule": "linear", "prediction_type": "epsilon"}.items():
+        if schedule[key] != value:
+            raise ValueError(f"teacher.schedule.{key} is {schedule[key]!r}, but the network was made for {value!r}")
+    return {**config, "trained_betas": trained_betas(**own)}
 
 
 def build_unet(

@@ -51,7 +51,7 @@ class Distiller:
         self._check_batches()
         student, fake = copy.deepcopy(teacher).eval(), copy.deepcopy(teacher).eval()
         self.generator_backbone: nn.Module = student.backbone
-        generator = OneStepGenerator(student, settings.generator_timestep)
+        generator = OneStepGenerator(student, settings.generator_timestep).eval()
         self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
         self.learns_fake = self._learner(fake, settings.learning_rate_fake, settings.num_fake_updates)
         self.generator, self.mu_fake = self.learns_generator.module, self.learns_fake.module

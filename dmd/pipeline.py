@@ -1,8 +1,8 @@
 """The generator on disk: a diffusers pipeline folder that draws in one step, with diffusers alone.
 
 A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call the network at t* and, as no timestep is
-left below, return its x0. So `DDIMPipeline` draws an unconditional model with `num_inference_steps=1`; one with classes
-brings `one_step.py`.
+left below, return its x0. So `DDIMPipeline` draws an unconditional `UNet2DModel` with `num_inference_steps=1`; a model
+with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`.
 """
 
 import shutil
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UNet2DModel
 
 from dmd import one_step
+from dmd.backbones import load_backbone, network_file
 from dmd.checkpoint import load_json, save_json
 from dmd.denoiser import Denoiser
 from dmd.generator import OneStepGenerator
@@ -26,7 +27,7 @@ PARTS = ("unet", "scheduler", "model_index.json", CODE_FILE)
 
 def save_generator(
     folder: Path,
-    backbone: UNet2DModel,
+    backbone: ModelMixin,
     scheduler_config: Mapping[str, Any],
     generator_timestep: int,
     num_classes: int | None = None,
@@ -44,15 +45,21 @@ def save_generator(
         ValueError: t* is outside the schedule.
     """
     scheduler = one_step_scheduler(scheduler_config, generator_timestep)
-    if num_classes is None:
+    plain = num_classes is None and isinstance(backbone, UNet2DModel)
+    if plain:
         pipeline = DDIMPipeline(backbone, scheduler)
     else:
         pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes)
     pipeline.save_pretrained(folder, safe_serialization=True)
     shutil.copyfile(Path(one_step.__file__), folder / CODE_FILE)
-    if num_classes is not None:
-        index = load_json(folder / "model_index.json")
-        save_json(folder / "model_index.json", index | {"_class_name": ["one_step", "OneStepPipeline"]})
+    index = load_json(folder / "model_index.json")
+    if not plain:
+        index["_class_name"] = ["one_step", "OneStepPipeline"]
+    code = network_file(backbone)
+    if code is not None:
+        shutil.copyfile(code, folder / "unet" / code.name)
+        index["unet"] = [code.stem, type(backbone).__name__]
+    save_json(folder / "model_index.json", index)
     config = load_json(folder / "unet" / "config.json")
     config.pop("_name_or_path", None)
     save_json(folder / "unet" / "config.json", config)
@@ -80,8 +87,7 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
 
 def load_generator(folder: Path) -> OneStepGenerator:
     """The generator of a folder that `save_generator` wrote; reads `unet/` and `scheduler/` alone."""
-    backbone = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
-    denoiser = Denoiser(backbone.eval(), schedule, scheduler.config.prediction_type)
+    denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)
     return OneStepGenerator(denoiser, schedule.num_timesteps - 1)

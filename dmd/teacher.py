@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, ModelMixin
 
+from dmd.backbones import load_backbone
 from dmd.checkpoint import load_json, save_json
 from dmd.denoiser import Denoiser
 from dmd.schedule import NoiseSchedule
@@ -18,15 +19,14 @@ SCHEDULE_KEYS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end
 class Teacher:
     """A network and its scheduler's config."""
 
-    backbone: UNet2DModel
+    backbone: ModelMixin
     scheduler_config: Mapping[str, Any]
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
         """Read `config.json`, `diffusion_pytorch_model.safetensors` and `scheduler_config.json` from a folder."""
-        backbone = UNet2DModel.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
         config = load_json(Path(folder) / "scheduler_config.json")
-        return cls(backbone.eval(), {key: value for key, value in config.items() if not key.startswith("_")})
+        return cls(load_backbone(folder), {key: value for key, value in config.items() if not key.startswith("_")})
 
     def save(self, folder: Path) -> None:
         """Write the three files."""

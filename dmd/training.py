@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
@@ -38,7 +38,7 @@ class TeacherTrainer:
             )
         self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
         self.schedule = denoiser.schedule
-        self.backbone: UNet2DModel = denoiser.backbone
+        self.backbone: ModelMixin = denoiser.backbone
         self.learner = Learner(
             self.accelerator,
             denoiser.train(),

@@ -15,7 +15,7 @@ LAYERS = (
     | {"distillation", "pictures", "page", "card", "pieces"}
     | {"weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
-    {"denoiser", "backbones"},
+    {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"},
     {"types", "sections", "bounds"},
 )

@@ -1,20 +1,17 @@
-"""Distances between sets of feature vectors: Fréchet, kernel (KID), precision and recall.
+"""Distances between sets of feature vectors: Fréchet, and kernel (KID).
 
-All take plain tensors, compute in float64 (nearest neighbours in the features' own precision) and refuse values that
-are not finite.
+All take plain tensors, compute in float64 and refuse values that are not finite.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
-from dmd.types import Features, PerSample
-
-Reference = Float[Tensor, "others dimensions"]
-"""Feature vectors of another set, [M, D]."""
+from dmd.checks import check_dimensions, check_finite
+from dmd.types import Features, Reference
 
 NEGATIVE_TOLERANCE = 1e-8
 """Eigenvalues of a covariance may lie below zero by rounding, by so much of the largest one."""
@@ -38,7 +35,7 @@ class Moments:
         Raises:
             ValueError: the batch is empty or has values that are not finite.
         """
-        _check_finite(features, "features")
+        check_finite(features, "features")
         if not len(features):
             raise ValueError("moments of no features: the batch is empty; draw at least one sample")
         features = features.double()
@@ -52,7 +49,7 @@ class Moments:
         Raises:
             ValueError: the two differ in dimensions.
         """
-        _check_dimensions(len(self.mean), len(other.mean))
+        check_dimensions(len(self.mean), len(other.mean))
         count = self.count + other.count
         delta = other.mean - self.mean
         between = torch.outer(delta, delta) * (self.count * other.count / count)
@@ -82,11 +79,11 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     Raises:
         ValueError: the two differ in dimensions, have fewer than two samples, or values that are not finite.
     """
-    _check_dimensions(len(first.mean), len(second.mean))
+    check_dimensions(len(first.mean), len(second.mean))
     covariances = first.covariance, second.covariance
     for moments, covariance in zip((first, second), covariances, strict=True):
-        _check_finite(moments.mean, "means")
-        _check_finite(covariance, "covariances")
+        check_finite(moments.mean, "means")
+        check_finite(covariance, "covariances")
     root_first, root_second = (_root(covariance) for covariance in covariances)
     cross = torch.linalg.svdvals(root_first @ root_second).sum()
     spread = covariances[0].trace() + covariances[1].trace() - 2 * cross
@@ -110,11 +107,11 @@ def unbiased_mmd(first: Features, second: Reference) -> float:
     Raises:
         ValueError: fewer than two rows, other dimensions, or values that are not finite.
     """
-    _check_dimensions(first.shape[1], second.shape[1])
+    check_dimensions(first.shape[1], second.shape[1])
     if min(len(first), len(second)) < 2:
         raise ValueError(f"a kernel distance needs at least 2 samples of each, got {len(first)} and {len(second)}")
-    _check_finite(first, "features")
-    _check_finite(second, "features")
+    check_finite(first, "features")
+    check_finite(second, "features")
     x, y = first.double(), second.double()
     within = (_mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y))).item()
     return within - 2 * _kernel(x, y).mean().item()
@@ -150,40 +147,6 @@ def kernel_distance(
     return KernelDistance(values.mean().item(), (values.std() / num_subsets**0.5).item())
 
 
-def precision_recall(
-    features: Features, reference: Reference, neighbours: int = 3, chunk: int = 2000
-) -> tuple[float, float]:
-    """Improved precision and recall, each 0 … 1 (Kynkäänniemi et al. 2019, eqs. 1 and 2).
-
-    Precision is the share of `features` within the k-nearest-neighbour ball of any reference vector, recall the share
-    of `reference` within that of any feature vector. Both depend on the number of rows: compare equal numbers only.
-
-    Raises:
-        ValueError: a set has not more than `neighbours` rows, other dimensions, or values that are not finite.
-    """
-    _check_dimensions(features.shape[1], reference.shape[1])
-    for rows in (features, reference):
-        _check_finite(rows, "features")
-        if len(rows) <= neighbours:
-            raise ValueError(f"{len(rows)} samples have no {neighbours} nearest neighbours each; draw more")
-    centre = reference.mean(0)
-    features, reference = features - centre, reference - centre
-    return _share_inside(features, reference, neighbours, chunk), _share_inside(reference, features, neighbours, chunk)
-
-
-def _share_inside(points: Features, centres: Reference, neighbours: int, chunk: int) -> float:
-    """Share of `points` within the ball of any centre, up to its k-th nearest other centre."""
-    radii = _neighbour_distances(centres, neighbours, chunk)
-    inside = [(torch.cdist(part, centres) <= radii).any(dim=1) for part in points.split(chunk)]
-    return torch.cat(inside).double().mean().item()
-
-
-def _neighbour_distances(points: Features, neighbours: int, chunk: int) -> PerSample:
-    """Distance of each point to its k-th nearest other point; the point itself is the nearest of all."""
-    parts = [torch.cdist(part, points).kthvalue(neighbours + 1, dim=1).values for part in points.split(chunk)]
-    return torch.cat(parts)
-
-
 def _kernel(x: Features, y: Reference) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
@@ -199,16 +162,3 @@ def _root(covariance: Tensor) -> Tensor:
     if values[0] < -NEGATIVE_TOLERANCE * max(values[-1].item(), torch.finfo(values.dtype).tiny):
         raise ValueError(f"a covariance has the eigenvalue {values[0].item():.3g}: it is not positive semi-definite")
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-
-
-def _check_finite(values: Tensor, what: str) -> None:
-    bad = int((~torch.isfinite(values)).sum())
-    if bad:
-        raise ValueError(f"{bad} of {values.numel()} {what} are not finite; look for NaN in the images they come from")
-
-
-def _check_dimensions(first: int, second: int) -> None:
-    if first != second:
-        raise ValueError(
-            f"features of {first} and {second} dimensions cannot be compared; use one feature net for both"
-        )

@@ -26,3 +26,6 @@ Table = Float[Tensor, " timesteps"]
 
 Features = Float[Tensor, "batch dimensions"]
 """Feature vectors, [B, D]."""
+
+Reference = Float[Tensor, "others dimensions"]
+"""Feature vectors of another set, [M, D]."""

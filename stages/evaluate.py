@@ -1,5 +1,6 @@
 """Stage `evaluate`: score the teacher, the student before and after, on the same noises, against the real images."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,27 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, save_tensors, whole_folder
+from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, whole_folder
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.denoiser import with_guidance
-from dmd.evaluation import frechet_distance
+from dmd.evaluator import Evaluator
+from dmd.examples import write_examples
 from dmd.features import load_features
 from dmd.generator import OneStepGenerator
+from dmd.latency import Model, latency, median_seconds
+from dmd.noises import Noises
+from dmd.perceptual import build_perceptual
 from dmd.pipeline import load_generator
+from dmd.reference import cached
 from dmd.sampler import count_nfe, sample
-from dmd.scores import Model, Noises, first_samples, score, score_models, seconds_per_image, summarise_pixels
 from dmd.sections.sampling import Sampling
+from dmd.summaries import Summary, summarise_pixels
 from dmd.teacher import Teacher
-from dmd.types import Images, Labels
+from dmd.types import Images, Labels, Pixels
 from stages import cli
 
-GRID = 100
+LATENCY_BATCH = 64
 
 
 def build_models(config: Config, teacher: Teacher, device: torch.device) -> tuple[dict[str, Model], Model]:
@@ -41,37 +47,76 @@ def build_models(config: Config, teacher: Teacher, device: torch.device) -> tupl
     return models, partial(solve, config.pairs)
 
 
+def build_evaluator(config: Config, pixels: Pixels, labels: Labels, device: torch.device) -> Evaluator:
+    """The nets, the real images' summary and the noises."""
+    settings, weights = config.evaluate, Path("data", config.system, "weights")
+    net = load_features(weights / "features").to(device)
+    inputs = [Path("data", config.system, "dataset"), weights / "features"]
+    real = partial(summarise_pixels, net, pixels, labels, settings.batch_size, device, max_kept=len(pixels))
+    train = cached(inputs, {"name": "train", "dataset": config.dataset.model_dump(mode="json")}, device, real)
+    perceptual = config.distill.perceptual
+    distance = build_perceptual(perceptual.name, perceptual.resolution, weights / "perceptual").to(device)
+    noises = Noises(config.seed, settings.num_samples, config.dataset.image_shape, config.dataset.num_classes, device)
+    sets = noises.sets(settings.num_sets)
+    return Evaluator(net, settings.features, train, distance, perceptual.name, sets, settings.batch_size)
+
+
+def keep_teacher(config: Config, noises: Noises, compute: Callable[[], Summary]) -> Summary:
+    """The teacher's summary of a set, read if the same teacher drew from the same noises before."""
+    settings: dict[str, Any] = config.evaluate.model_dump(include={"solver", "num_steps", "timestep_spacing"})
+    settings |= {"name": "teacher", "first": noises.first, "count": noises.count, "seed": noises.seed}
+    settings |= {"num_classes": noises.num_classes, "guidance_scale": config.guidance_scale}
+    inputs = [Path("models", config.system, "teacher"), Path("data", config.system, "weights", "features")]
+    return cached(inputs, settings, noises.device, compute)
+
+
+def facts(config: Config, device: torch.device) -> dict[str, Any]:
+    """What was run, on what."""
+    settings, data = config.evaluate, Path("data", config.system)
+    return {
+        "features": settings.features,
+        "perceptual": config.distill.perceptual.name,
+        "num_samples": settings.num_samples,
+        "num_sets": settings.num_sets,
+        "seed": config.seed,
+        "device": device.type,
+        "torch": torch.__version__.split("+")[0],
+        "teacher_sha256": folder_sha256(Path("models", config.system, "teacher")),
+        "pairs_sha256": file_sha256(data / "pairs" / "manifest.csv"),
+    }
+
+
 def main(config: Config) -> None:
-    """Write data/<system>/evaluation: scores.json and the first samples of teacher, student_before and student."""
+    """Write data/<system>/evaluation: scores.json, per_class.csv and samples, neighbours, worst as safetensors."""
     accelerator = Accelerator()
     if not accelerator.is_main_process:
         return
     device, settings, data = accelerator.device, config.evaluate, Path("data", config.system)
     teacher = Teacher.load(Path("models", config.system, "teacher"))
     models, make_pairs = build_models(config, teacher, device)
-    net = load_features(data / "weights" / "features").to(device)
-    splits = [load_mnist(data / "dataset", split) for split in ("train", "test")]
-    train, test = (summarise_pixels(net, *split, settings.batch_size, device) for split in splits)
-    noises = Noises(config.seed, settings.num_samples, config.dataset.image_shape, config.dataset.num_classes, device)
-    model_scores, summaries = score_models(net, models, train, noises, settings.batch_size, settings.features)
+    (pixels, labels), test = (load_mnist(data / "dataset", split) for split in ("train", "test"))
+    evaluator = build_evaluator(config, pixels, labels, device)
+    noises = evaluator.noises
 
-    scores: dict[str, Any] = {**model_scores}
+    times = {name: latency(model, noises[0], LATENCY_BATCH) for name, model in models.items()}
+    drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", partial(keep_teacher, config))}
+    drawn |= {name: evaluator.draw(models[name], name) for name in ("student_before", "student")}
     nfe = count_nfe(teacher.scheduler_config, settings.solver, settings.num_steps, settings.timestep_spacing)
-    for name, calls in {"teacher": nfe, "student_before": 1, "student": 1}.items():
-        scores[name]["nfe"] = calls
-    scores["student"]["fd_to_teacher"] = frechet_distance(summaries["student"].moments, summaries["teacher"].moments)
-    scores["data"] = {"test": score(test, train, settings.features, config.seed)}
+    scores: dict[str, Any] = {"latency": times}
+    for name, summaries in drawn.items():
+        scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])
+        seconds = times[name]["batch_seconds"] / times[name]["batch_size"]
+        scores[name] |= {"nfe": nfe if name == "teacher" else 1, "seconds_per_image": seconds}
+    drawn["test"] = evaluator.split(*test)
+    scores["data"] = {"test": evaluator.score(drawn["test"])}
     scores["speed"] = {
         "teacher_over_student_seconds": scores["teacher"]["seconds_per_image"] / scores["student"]["seconds_per_image"],
         "distill_images_per_second": load_json(data / "training" / "speed.json")["images_per_second"],
-        "pairs_images_per_second": 1 / seconds_per_image(make_pairs, noises, config.pairs.batch_size),
+        "pairs_images_per_second": LATENCY_BATCH / median_seconds(make_pairs, noises[0], LATENCY_BATCH),
     }
-    scores["run"] = {"features": settings.features, "num_samples": settings.num_samples, "seed": config.seed}
-    scores["run"] |= {"device": device.type, "torch": torch.__version__.split("+")[0]}
-    scores["run"] |= {"teacher_sha256": folder_sha256(Path("models", config.system, "teacher"))}
-    scores["run"] |= {"pairs_sha256": file_sha256(data / "pairs" / "manifest.csv")}
+    scores["run"] = facts(config, device)
     with whole_folder(data / "evaluation") as out:
-        save_tensors(out / "samples.safetensors", first_samples(models, noises, GRID))
+        write_examples(out, models, drawn, evaluator.train, pixels, noises)
         save_json(out / "scores.json", scores)
 
 

@@ -14,9 +14,12 @@ from dmd.config import Config, load_config
 from dmd.datasets import load_mnist
 from dmd.denoiser import with_guidance
 from dmd.features import load_features
+from dmd.latency import TimedModel
+from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
-from dmd.scores import Noises, Summary, TimedModel, score, summarise, summarise_pixels
+from dmd.scores import score
+from dmd.summaries import Summary, summarise, summarise_pixels
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
 from dmd.work import work_folder

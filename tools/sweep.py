@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from dmd.config import Config
 from dmd.datasets import load_mnist
 from dmd.features import load_features
-from dmd.scores import Noises, score, summarise_model, summarise_pixels
+from dmd.noises import Noises
+from dmd.scores import distance_name, score
+from dmd.summaries import summarise_model, summarise_pixels
 from dmd.work import finish
 from stages.distill import prepare
 from tools.overrides import grid, override
-
-SCORES = ("fd_lenet", "kid_lenet", "class_accuracy", "precision", "recall")
 
 
 def distil_and_score(config: Config) -> dict[str, Any]:
@@ -31,10 +31,12 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     noises = Noises(
         config.seed, config.evaluate.num_samples, config.dataset.image_shape, config.dataset.num_classes, device
     )
-    summary, _ = summarise_model(net, run.distiller.generator, noises, batch_size, "score")
+    summary = summarise_model(net, run.distiller.generator, noises, batch_size, "score")
     finish(run.work)
-    scores = score(summary, real, config.evaluate.features, config.seed)
-    return {**{name: scores[name] for name in SCORES if name in scores}, "seconds": run.seconds}
+    features = config.evaluate.features
+    scores = score(summary, real, features, config.seed)
+    names = (distance_name(features), f"kid_{features}", "class_accuracy", "precision", "recall")
+    return {**{name: scores[name] for name in names if name in scores}, "seconds": run.seconds}
 
 
 def main(

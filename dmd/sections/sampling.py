@@ -62,4 +62,6 @@ class Evaluate(Sampling):
     features: Literal["lenet"]
     """The feature net of the Fréchet and kernel distances."""
     num_samples: Annotated[int, Field(ge=20, strict=True)]
-    """Samples of each model; the kernel distance splits them into ten subsets of two or more."""
+    """Samples of each model in a set; the kernel distance splits them into ten subsets of two or more."""
+    num_sets: Count = 3
+    """Disjoint sets of noises: scores are means over them, with their standard deviation from two on."""

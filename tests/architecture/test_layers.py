@@ -13,11 +13,12 @@ from tests.architecture.sources import CODE, ROOT, imports_of, module_name, pyth
 LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
     | {"distillation", "pictures", "page", "card", "pieces"}
+    | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"},
-    {"types", "sections", "bounds"},
+    {"types", "sections", "bounds", "checks"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

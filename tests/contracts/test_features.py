@@ -11,7 +11,7 @@ from torch.nn import functional
 from dmd.checkpoint import file_sha256, load_json
 from dmd.datasets import load_mnist, to_images
 from dmd.features import LeNet, load_features
-from dmd.scores import summarise_pixels
+from dmd.summaries import summarise_pixels
 from tools.train_feature_net import accuracy, augment, batches
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""Fréchet and kernel distances, precision and recall: against closed forms, numpy and torch-fidelity."""
+"""Fréchet and kernel distances: against closed forms, numpy and torch-fidelity."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kernel_mmd, kid_features_to_metric
 
-from dmd.evaluation import Moments, frechet_distance, kernel_distance, precision_recall, unbiased_mmd
+from dmd.evaluation import Moments, frechet_distance, kernel_distance, unbiased_mmd
 
 
 def normal(count: int, dimensions: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:
@@ -100,8 +100,6 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
         unbiased_mmd(features, spoiled)
     with pytest.raises(ValueError, match="not finite"):
-        precision_recall(spoiled, features)
-    with pytest.raises(ValueError, match="not finite"):
         frechet_distance(exact(torch.full((4,), bad).double(), torch.eye(4).double()), Moments.of(features))
 
 
@@ -120,8 +118,6 @@ def test_too_few_samples_and_other_dimensions_are_refused() -> None:
         frechet_distance(many, Moments.of(normal(9, 5, 11)))
     with pytest.raises(ValueError, match="batch is empty"):
         Moments.of(torch.zeros(0, 4))
-    with pytest.raises(ValueError, match="3 samples have no 3 nearest"):
-        precision_recall(normal(3, 4, 11), normal(9, 4, 11))
     with pytest.raises(ValueError, match="19 and 500 samples"):
         kernel_distance(normal(19, 4, 11), normal(500, 4, 11))
 
@@ -179,25 +175,3 @@ def test_kernel_distance_is_a_function_of_the_seed() -> None:
     first, second = normal(500, 8, 19), normal(700, 8, 20)
     assert kernel_distance(first, second, seed=3) == kernel_distance(first, second, seed=3)
     assert kernel_distance(first, second, seed=3) != kernel_distance(first, second, seed=4)
-
-
-def test_precision_and_recall_against_their_definition() -> None:
-    """By hand: numpy distances, sorted, one point at a time."""
-    first, second = normal(60, 3, 21).numpy(), normal(80, 3, 22, scale=1.4).numpy()
-
-    def inside(points: np.ndarray, centres: np.ndarray) -> float:
-        radii = [np.sort(np.linalg.norm(centres - centre, axis=1))[3] for centre in centres]
-        return float(np.mean([np.any(np.linalg.norm(centres - point, axis=1) <= radii) for point in points]))
-
-    ours = precision_recall(torch.from_numpy(first), torch.from_numpy(second), neighbours=3, chunk=17)
-    assert ours == pytest.approx((inside(first, second), inside(second, first)))
-
-
-def test_precision_and_recall_tell_collapse_from_noise() -> None:
-    """A collapsed set is precise and covers nothing; a set too wide covers but is not precise."""
-    real = normal(400, 4, 23)
-    precision, recall = precision_recall(real[:1] + 1e-3 * normal(400, 4, 24), real)
-    assert precision == 1
-    assert recall < 0.02
-    precision, recall = precision_recall(10 * normal(400, 4, 23), real)
-    assert precision < 0.5 < recall

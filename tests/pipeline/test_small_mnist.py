@@ -29,7 +29,7 @@ CHANGES = {
         "health_steps": 5,
         "checkpoint_steps": 10,
     },
-    "evaluate": {"num_samples": 300, "num_steps": 5, "solver": "ddim", "batch_size": 100},
+    "evaluate": {"num_samples": 150, "num_sets": 2, "num_steps": 5, "solver": "ddim", "batch_size": 100},
 }
 
 
@@ -78,7 +78,7 @@ def test_distillation_improves_the_one_step_images(repository: Path) -> None:
     assert scores["teacher"]["nfe"] == 5
     assert scores["student"]["fd_lenet"] < scores["student_before"]["fd_lenet"]
     assert scores["data"]["test"]["fd_lenet"] < scores["teacher"]["fd_lenet"]
-    assert scores["student"]["num_samples"] == scores["run"]["num_samples"] == 300
+    assert scores["student"]["num_samples"] == scores["run"]["num_samples"] == 150
 
 
 def test_every_pair_is_there_and_as_the_manifest_says(repository: Path) -> None:

@@ -18,7 +18,7 @@ from dmd.latency import TimedModel
 from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
-from dmd.scores import score
+from dmd.scores import distance_name, score
 from dmd.summaries import Summary, summarise, summarise_pixels
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
@@ -90,10 +90,10 @@ class Bench:
             save_tensors(self._reference(setting), {"images": images})
         size = self.config.evaluate.batch_size
         batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
-        scores = score(
-            summarise(self.net, batches, len(images)), self.real, self.config.evaluate.features, self.config.seed
-        )
-        kept = {name: value for name, value in scores.items() if not name.endswith("error")}
+        features = self.config.evaluate.features
+        scores = score(summarise(self.net, batches, len(images)), self.real, features, self.config.seed)
+        names = (distance_name(features), f"kid_{features}", "precision", "recall", "num_samples", "class_accuracy")
+        kept = {name: scores[name] for name in names if name in scores}
         distance = {f"rmse_to_{reference.solver}_{reference.num_steps}": self.distance(images, reference)}
         nfe = count_nfe(self.teacher.scheduler_config, *setting[1:])
         return {"nfe": nfe, **kept, **distance, "seconds_per_image": seconds}

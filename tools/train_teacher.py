@@ -10,7 +10,7 @@ from dmd.checkpoint import file_sha256, load_json, save_json
 from dmd.config import Config
 from stages import cli
 from stages.teacher import train
-from tools.steps_table import Bench
+from tools.steps_table import Bench, Setting
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SAMPLES = 2000
@@ -23,14 +23,15 @@ def ship(config: Config, staged: Path) -> None:
     for name in ("config.json", WEIGHTS, "scheduler_config.json"):
         shutil.copyfile(staged / name, out / name)
     settings = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
-    scores = Bench(config, out, SAMPLES).row(1.0, *settings)
+    setting = Setting(1.0, *settings)
+    scores = Bench(config, out, SAMPLES).row(setting, reference=setting)
     provenance = {
         "command": f"python -m tools.train_teacher {config.file}",
         "seed": config.seed,
         "params": config.teacher.model_dump(mode="json"),
         "dataset_sha256": {path.name: file_sha256(path) for path in sorted(dataset.iterdir())},
         "sha256": file_sha256(out / WEIGHTS),
-        "scores": {name: value for name, value in scores.items() if name != "seconds_per_image"},
+        "scores": {name: value for name, value in scores.items() if not name.startswith(("seconds", "rmse"))},
         "sampler": dict(zip(("solver", "num_steps", "timestep_spacing"), settings, strict=True)),
         "torch": version("torch"),
         "diffusers": version("diffusers"),

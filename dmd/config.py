@@ -43,7 +43,9 @@ class Config(Section):
     evaluate: Evaluate
 
     @model_validator(mode="after")
-    def _agree(self) -> "Config":
+    def _timesteps_agree(self) -> "Config":
+        if self.teacher.schedule is None:  # then the stages compare with the checkpoint's, each as it starts
+            return self
         total = self.teacher.schedule.num_train_timesteps
         if self.distill.generator_timestep >= total:
             raise ValueError(
@@ -59,6 +61,10 @@ class Config(Section):
                     f"{name}.num_steps {steps} does not divide teacher.schedule.num_train_timesteps {total}, as "
                     "diffusers' DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
         if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
         backbone, height = self.teacher.backbone, self.dataset.image_shape[1]

@@ -72,7 +72,7 @@ class Distillation:
         distiller.average.copy_to(distiller.generator_backbone.parameters())
 
     def save(self, out: Path) -> None:
-        """Fill `out` with `losses.csv`, `health.csv`, `history.safetensors`, `training.json`, and measured times: `speed.json`.
+        """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; measured times: `speed.json`.
 
         All but the last are functions of inputs, params and code.
         """

@@ -1,6 +1,6 @@
 """The teacher on disk: one flat diffusers folder, whatever its source was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from dmd.backbones import load_backbone
 from dmd.checkpoint import load_json, save_json
 from dmd.denoiser import Denoiser
 from dmd.schedule import NoiseSchedule
-
-SCHEDULE_KEYS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
 
 
 @dataclass(frozen=True)
@@ -42,30 +40,3 @@ class Teacher:
     def denoiser(self) -> Denoiser:
         """The network as a denoiser; shares its weights."""
         return Denoiser(self.backbone, self.schedule, self.scheduler_config.get("prediction_type", "epsilon"))
-
-
-def check_teacher(
-    teacher: Teacher, schedule: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None
-) -> None:
-    """Hold a teacher against the params.
-
-    Raises:
-        ValueError: its schedule, image shape or classes are not those of the params; names both values and the cure.
-    """
-    for key in SCHEDULE_KEYS:
-        found = teacher.scheduler_config.get(key)
-        if found != schedule[key]:
-            raise ValueError(
-                f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found!r}: "
-                "the checkpoint is right; correct the params"
-            )
-    config = teacher.backbone.config
-    size = (config.sample_size,) * 2 if isinstance(config.sample_size, int) else tuple(config.sample_size)
-    shape = (config.in_channels, *size)
-    if shape != tuple(image_shape):
-        raise ValueError(
-            f"dataset.image_shape is {tuple(image_shape)}, but the teacher draws {shape}: change one of them"
-        )
-    embeds = config.num_class_embeds
-    if embeds not in ((None,) if num_classes is None else (num_classes, num_classes + 1)):
-        raise ValueError(f"dataset.num_classes is {num_classes}, but the teacher has {embeds} class embeddings")

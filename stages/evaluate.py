@@ -21,7 +21,7 @@ from dmd.noises import Noises
 from dmd.perceptual import build_perceptual
 from dmd.pipeline import load_generator
 from dmd.reference import cached
-from dmd.sampler import count_nfe, sample
+from dmd.sampler import check_steps, count_nfe, sample
 from dmd.sections.sampling import Sampling
 from dmd.summaries import Summary, summarise_pixels
 from dmd.teacher import Teacher
@@ -73,6 +73,7 @@ def keep_teacher(config: Config, noises: Noises, compute: Callable[[], Summary])
 def facts(config: Config, device: torch.device) -> dict[str, Any]:
     """What was run, on what."""
     settings, data = config.evaluate, Path("data", config.system)
+    origin = load_json(Path("models", config.system, "teacher", "provenance.json"))
     return {
         "features": settings.features,
         "perceptual": config.distill.perceptual.name,
@@ -81,6 +82,7 @@ def facts(config: Config, device: torch.device) -> dict[str, Any]:
         "seed": config.seed,
         "device": device.type,
         "torch": torch.__version__.split("+")[0],
+        **{f"teacher_{key}": origin[key] for key in ("source", "revision", "note") if key in origin},
         "teacher_sha256": folder_sha256(Path("models", config.system, "teacher")),
         "pairs_sha256": file_sha256(data / "pairs" / "manifest.csv"),
     }
@@ -93,6 +95,7 @@ def main(config: Config) -> None:
         return
     device, settings, data = accelerator.device, config.evaluate, Path("data", config.system)
     teacher = Teacher.load(Path("models", config.system, "teacher"))
+    check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
     models, make_pairs = build_models(config, teacher, device)
     (pixels, labels), test = (load_mnist(data / "dataset", split) for split in ("train", "test"))
     evaluator = build_evaluator(config, pixels, labels, device)

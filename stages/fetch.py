@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 
 from dmd import sources
+from dmd.agreement import check_agreement
 from dmd.config import Config
 from dmd.datasets import check_dataset
 from dmd.downloads import downloads_folder, obtain, place
-from dmd.weights import check_teacher_files, find_teacher, place_features, place_perceptual, place_teacher
+from dmd.teacher_source import find_teacher, place_teacher
+from dmd.weights import place_features, place_perceptual
 from stages import cli
 
 logger = logging.getLogger(__name__)
@@ -20,9 +22,11 @@ def main(config: Config) -> None:
     """
     dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
-    teacher = find_teacher(config.teacher.source, downloads, timeout)
+    teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
+    if config.teacher.schedule is not None:
+        schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
-        check_teacher_files(teacher, dataset.image_shape, dataset.num_classes)
+        check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
 
     perceptual = config.distill.perceptual.name
     needed = [sources.mnist(config.fetch.mirrors), sources.perceptual(perceptual)]

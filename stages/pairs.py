@@ -10,6 +10,7 @@ from dmd.config import Config
 from dmd.denoiser import with_guidance
 from dmd.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
 from dmd.pieces import Pieces
+from dmd.sampler import check_steps
 from dmd.teacher import Teacher
 from dmd.work import is_worker, keep_alone, work_folder
 from stages import cli
@@ -23,6 +24,7 @@ def main(config: Config) -> None:
     accelerator = Accelerator()
     folder, settings, dataset = Path("models", config.system, "teacher"), config.pairs, config.dataset
     teacher = Teacher.load(folder)
+    check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
     recipe = PairRecipe(
         config.seed,
         dataset.image_shape,

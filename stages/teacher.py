@@ -1,53 +1,84 @@
 """Stage `teacher`: bring the pretrained model into one format, or train it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dmd.agreement import canonical_scheduler, check_agreement
 from dmd.backbones import build_unet
-from dmd.checkpoint import save_json, whole_folder
+from dmd.checkpoint import file_sha256, load_json, save_json, whole_folder
 from dmd.config import Config
 from dmd.datasets import load_mnist
-from dmd.teacher import Teacher, check_teacher
+from dmd.teacher import Teacher
 from dmd.training import TeacherTrainer
 from dmd.work import alone_in, finish, work_folder
 from stages import cli
 
 
 def main(config: Config) -> None:
-    """Write the teacher to models/<system>/teacher: converted from its source, or trained on the dataset."""
+    """Write the teacher to models/<system>/teacher: converted from its source, trained on the dataset, or untrained."""
     out = Path("models", config.system, "teacher")
-    schedule = config.teacher.schedule.model_dump()
     if config.teacher.source == "train":
-        train(config, schedule, out)
-    else:
-        teacher = Teacher.load(Path("data", config.system, "weights", "teacher"))
-        check_teacher(teacher, schedule, config.dataset.image_shape, config.dataset.num_classes)
+        train(config, out)
+    elif config.teacher.source == "random":
         with whole_folder(out) as part:
-            teacher.save(part)
+            keep(fresh(config), part, {"source": "random", "seed": config.seed, "note": "untrained"})
+    else:
+        bring(config, out)
 
 
-def train(config: Config, schedule: dict[str, object], out: Path) -> None:
-    """Train from scratch; a killed run goes on from its last checkpoint."""
-    dataset = Path("data", config.system, "dataset")
-    params = {"seed": config.seed, "teacher": config.teacher.model_dump(), "dataset": config.dataset.model_dump()}
-    work = work_folder("teacher", [dataset], params)
-    classes, recipe, network = config.dataset.num_classes, config.teacher.training, config.teacher.backbone
-    if recipe is None or network is None:
-        raise ValueError("teacher.source `train` needs the sections teacher.backbone and teacher.training")
+def bring(config: Config, out: Path) -> None:
+    """Convert what `fetch` brought."""
+    source, dataset = Path("data", config.system, "weights", "teacher"), config.dataset
+    scheduler_config, schedule = load_json(source / "scheduler_config.json"), config.teacher.schedule
+    wanted = None if schedule is None else schedule.model_dump()
+    check_agreement(
+        load_json(source / "config.json"), scheduler_config, wanted, dataset.image_shape, dataset.num_classes
+    )
+    backbone = Teacher.load(source).backbone
+    if backbone.config.sample_size is None:
+        backbone.register_to_config(sample_size=dataset.image_shape[1:])
+    with whole_folder(out) as part:
+        keep(Teacher(backbone, canonical_scheduler(scheduler_config)), part, load_json(source / "origin.json"))
+
+
+def fresh(config: Config) -> Teacher:
+    """A network with initial weights, a function of the seed; a class on top of the dataset's means none."""
+    classes, network, schedule = config.dataset.num_classes, config.teacher.backbone, config.teacher.schedule
+    if network is None or schedule is None:
+        raise ValueError(f"teacher.source `{config.teacher.source}` needs teacher.backbone and teacher.schedule")
     torch.manual_seed(config.seed)
     backbone = build_unet(config.dataset.image_shape, None if classes is None else classes + 1, **network.model_dump())
-    teacher = Teacher(backbone, {"_class_name": "DDPMScheduler", **schedule, "clip_sample": False})
+    return Teacher(backbone, {"_class_name": "DDPMScheduler", **schedule.model_dump(), "clip_sample": False})
+
+
+def train(config: Config, out: Path) -> None:
+    """Train from scratch; a killed run goes on from its last checkpoint."""
+    dataset, recipe = Path("data", config.system, "dataset"), config.teacher.training
+    params = {"seed": config.seed, "teacher": config.teacher.model_dump(), "dataset": config.dataset.model_dump()}
+    work = work_folder("teacher", [dataset], params)
+    if recipe is None:
+        raise ValueError("teacher.source `train` needs the section teacher.training")
+    teacher = fresh(config)
     pixels, labels = load_mnist(dataset, "train")
-    trainer = TeacherTrainer(teacher.denoiser, pixels, None if classes is None else labels, recipe, config.seed)
+    conditional = config.dataset.num_classes is not None
+    trainer = TeacherTrainer(teacher.denoiser, pixels, labels if conditional else None, recipe, config.seed)
     with alone_in(work):
         losses = trainer.run(work)
         if trainer.accelerator.is_main_process:
             with whole_folder(out) as part:
-                teacher.save(part)
+                keep(teacher, part, {"source": "train", "seed": config.seed})
                 last = losses[-250:]
                 save_json(part / "training.json", {"steps": recipe.steps, "final_loss": sum(last) / len(last)})
             finish(work)
+
+
+def keep(teacher: Teacher, out: Path, origin: dict[str, Any]) -> None:
+    """Write the teacher with its provenance: where it is from, and the hash of its weights."""
+    teacher.save(out)
+    sha256 = file_sha256(out / "diffusion_pytorch_model.safetensors")
+    save_json(out / "provenance.json", {**origin, "sha256": sha256})
 
 
 if __name__ == "__main__":

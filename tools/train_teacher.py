@@ -43,7 +43,7 @@ def ship(config: Config, staged: Path) -> None:
 def main(config: Config) -> None:
     """Train the teacher of a params file into assets/<system>/teacher: an hour or more; a killed run goes on."""
     staged = Path("models", config.system, "teacher-trained")
-    train(config, config.teacher.schedule.model_dump(), staged)
+    train(config, staged)
     if PartialState().is_main_process:
         ship(config, staged)
 

@@ -79,13 +79,18 @@ class Teacher(Section):
     """The pretrained model."""
 
     source: Annotated[str, Field(min_length=1)]
-    """A local folder in diffusers' format, a hub id, or `train`."""
-    schedule: Schedule
+    """A local folder in diffusers' format, a hub id, `train`, or `random`: initial weights, to try a system out."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
+    schedule: Schedule | None
+    """None takes the checkpoint's."""
     backbone: Backbone | None = None
     training: Training | None = None
 
     @model_validator(mode="after")
-    def _trainable(self) -> "Teacher":
-        if self.source == "train" and (self.backbone is None or self.training is None):
-            raise ValueError("source `train` needs the sections `backbone` and `training`")
+    def _sections(self) -> "Teacher":
+        needed = {"train": ("schedule", "backbone", "training"), "random": ("schedule", "backbone")}
+        for name in needed.get(self.source, ()):
+            if getattr(self, name) is None:
+                raise ValueError(f"source `{self.source}` needs the section `{name}`")
         return self

@@ -14,10 +14,11 @@ LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
     | {"distillation", "pictures", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
-    | {"weights", "sources", "mirrors", "downloads"},
+    | {"teacher_source", "hub", "weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
-    {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"},
+    {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"}
+    | {"agreement", "layouts"},
     {"types", "sections", "bounds", "checks"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

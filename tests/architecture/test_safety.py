@@ -12,9 +12,9 @@ FILES = python_files(*CODE, "tests")
 PICKLES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
 NETWORK = ("requests", "urllib.request", "urllib3", "http", "httpx", "aiohttp", "socket", "ftplib", "huggingface_hub")
 NETWORK_CALLS = ("torch.hub", "torchvision.datasets")
-MAY_REACH_THE_NETWORK = {f"dmd/{name}.py" for name in ("downloads", "mirrors", "sources", "weights")} | {
-    "stages/fetch.py"
-}
+MAY_REACH_THE_NETWORK = {
+    f"dmd/{name}.py" for name in ("downloads", "hub", "mirrors", "sources", "teacher_source", "weights")
+} | {"stages/fetch.py"}
 # Written in pieces, so that this file does not hold what it looks for.
 MACHINE = [rf"(?<![\w.$}}])/{name}/" for name in ("work", "farm", "root", "home", "Users")] + [r"/\.lib" + r"rary\b"]
 HOSTS = [

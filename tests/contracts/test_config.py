@@ -111,6 +111,8 @@ WRONG = {
     ),
     "falling betas": ("teacher.schedule.beta_end", 1e-5, ["teacher.schedule", "beta_start", "beta_end", "swap"]),
     "beta of one": ("teacher.schedule.beta_end", 1.0, ["teacher.schedule.beta_end", "1.0", "less than 1"]),
+    "a branch for a commit": ("teacher.revision", "main", ["teacher.revision", "'main'", "[0-9a-f]{40}"]),
+    "no schedule to train under": ("teacher", {"source": "train", "schedule": None}, ["teacher", "`schedule`"]),
     "groups": ("teacher.backbone.norm_num_groups", 3, ["teacher.backbone", "norm_num_groups", "3", "divide"]),
     "too deep": ("teacher.backbone.block_out_channels", [4, 4, 4, 4], ["block_out_channels", "4 levels", "28"]),
     "decay of one": ("distill.ema_decay", 1.0, ["distill.ema_decay", "1.0", "less than 1"]),

@@ -1,24 +1,51 @@
-"""Datasets: readers of the real images, as they lie on disk."""
+"""Datasets: the real images by name, each with its reader of what `fetch` put into `data/<system>/dataset`."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from dmd.checkpoint import load_tensors
+from dmd.mnist import load_mnist
 from dmd.types import Images, Labels, Pixels
 
-PREFIXES = {"train": "train", "test": "t10k"}
-"""First part of MNIST's file names, by split."""
+Split = Literal["train", "test"]
 
-SHAPES = {"mnist": (1, 28, 28)}
-"""Channels, height and width of each dataset's images."""
 
-CLASSES = {"mnist": 10}
-"""Number of classes of each dataset."""
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a dataset before its files are read."""
+
+    load: Callable[[Path, Split], tuple[Pixels, Labels | None]]
+    """From folder and split to pixels 0 … 255, uint8 [N, C, H, W], and labels [N] where there are classes."""
+    image_shape: tuple[int, int, int] | None
+    """Channels, height and width; none where `fetch` resizes the images to the params' `image_shape`."""
+    num_classes: int | None
+    """Number of classes."""
+
+
+def load_tensor_file(folder: Path, split: Split) -> tuple[Pixels, Labels | None]:
+    """Read `<split>.safetensors`, which holds `pixels` and, where there are classes, `labels`.
+
+    Raises:
+        ValueError: the file is missing or holds no images; names it.
+    """
+    path = Path(folder) / f"{split}.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; run fetch")
+    tensors = load_tensors(path)
+    if "pixels" not in tensors or tensors["pixels"].ndim != 4:
+        raise ValueError(f"{path}: holds {sorted(tensors)}, not `pixels` [N, C, H, W]; fetch it again")
+    return tensors["pixels"], tensors.get("labels")
+
+
+DATASETS = {
+    "mnist": Kind(load_mnist, (1, 28, 28), 10),
+    "celeba": Kind(load_tensor_file, None, None),
+    "image_folder": Kind(load_tensor_file, None, None),
+    "lfw-faces": Kind(load_tensor_file, None, None),
+}
+"""Every dataset by the name in `dataset.name`."""
 
 
 def check_dataset(name: str, image_shape: Sequence[int], num_classes: int | None) -> None:
@@ -27,63 +54,32 @@ def check_dataset(name: str, image_shape: Sequence[int], num_classes: int | None
     Raises:
         ValueError: another shape or number of classes; names key, value and cure.
     """
-    if tuple(image_shape) != SHAPES[name]:
+    kind = DATASETS[name]
+    if kind.image_shape is not None and kind.image_shape != tuple(image_shape):
         raise ValueError(
-            f"dataset.image_shape {list(image_shape)}: {name} has images of {list(SHAPES[name])}; set it so"
+            f"dataset.image_shape {list(image_shape)}: {name} has images of {list(kind.image_shape)}; set it so"
         )
-    if num_classes not in (None, CLASSES[name]):
+    if image_shape[0] not in (1, 3):
+        raise ValueError(f"dataset.image_shape {list(image_shape)}: pictures have 1 channel (grey) or 3 (RGB)")
+    if num_classes not in (None, kind.num_classes):
         raise ValueError(
-            f"dataset.num_classes {num_classes}: {name} has {CLASSES[name]}; set it so, or null for no labels"
+            f"dataset.num_classes {num_classes}: {name} has {kind.num_classes or 'none'}; "
+            "set it so, or null for no labels"
         )
 
 
-def load_mnist(folder: Path, split: Literal["train", "test"]) -> tuple[Pixels, Labels]:
-    """Read MNIST's uncompressed idx files.
-
-    Args:
-        folder: holds `{train,t10k}-images-idx3-ubyte` and `{train,t10k}-labels-idx1-ubyte`.
-        split: `train` or `test`.
+def load_dataset(name: str, folder: Path, split: Split) -> tuple[Pixels, Labels | None]:
+    """Read one split of a dataset that `fetch` put into `folder`.
 
     Returns:
-        Pixels 0 … 255, uint8 [N, 1, 28, 28], and labels 0 … 9, int64 [N].
+        Pixels 0 … 255, uint8 [N, C, H, W], and labels, int64 [N]; None where the dataset has no classes.
 
     Raises:
-        ValueError: a file is missing, cut, of another format, or the two do not fit; names the file.
+        ValueError: an unknown split, or a file that is missing or wrong; names it.
     """
-    if split not in PREFIXES:
+    if split not in ("train", "test"):
         raise ValueError(f"split {split!r} is unknown; take train or test")
-    images_path = Path(folder) / f"{PREFIXES[split]}-images-idx3-ubyte"
-    labels_path = Path(folder) / f"{PREFIXES[split]}-labels-idx1-ubyte"
-    pixels, labels = read_idx(images_path), read_idx(labels_path)
-    if pixels.ndim != 3 or tuple(pixels.shape[1:]) != SHAPES["mnist"][1:]:
-        raise ValueError(f"{images_path}: holds {list(pixels.shape)}, not images of 28 by 28; fetch it again")
-    if labels.shape != pixels.shape[:1]:
-        raise ValueError(f"{labels_path}: holds {list(labels.shape)} labels for {len(pixels)} images; fetch both again")
-    if len(labels) and int(labels.max()) >= CLASSES["mnist"]:
-        raise ValueError(f"{labels_path}: label {int(labels.max())} is above 9; fetch it again")
-    return pixels.unsqueeze(1), labels.long()
-
-
-def read_idx(path: Path) -> Tensor:
-    """Read an idx file of unsigned bytes.
-
-    The format: two zero bytes, 0x08 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit
-    integer, then the values, last dimension fastest (Y. LeCun's page of MNIST, "the IDX file format").
-
-    Raises:
-        ValueError: the file is missing, is no such file, or is longer or shorter than its header says.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); run fetch") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"{path}: not an idx file of unsigned bytes, it starts with {content[:4]!r}; fetch it again")
-    start = 4 + 4 * content[3]
-    sizes = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
-    if len(content) - start != math.prod(sizes):
-        raise ValueError(f"{path}: {len(content) - start} values, but its header says {sizes}; fetch it again")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].reshape(sizes)
+    return DATASETS[name].load(folder, split)
 
 
 def to_images(pixels: Pixels) -> Images:

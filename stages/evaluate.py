@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, whole_folder
 from dmd.config import Config
-from dmd.datasets import load_mnist
+from dmd.datasets import load_dataset
 from dmd.denoiser import with_guidance
 from dmd.evaluator import Evaluator
 from dmd.examples import write_examples
@@ -47,7 +47,7 @@ def build_models(config: Config, teacher: Teacher, device: torch.device) -> tupl
     return models, partial(solve, config.pairs)
 
 
-def build_evaluator(config: Config, pixels: Pixels, labels: Labels, device: torch.device) -> Evaluator:
+def build_evaluator(config: Config, pixels: Pixels, labels: Labels | None, device: torch.device) -> Evaluator:
     """The nets, the real images' summary and the noises."""
     settings, weights = config.evaluate, Path("data", config.system, "weights")
     net = load_features(weights / "features").to(device)
@@ -97,7 +97,7 @@ def main(config: Config) -> None:
     teacher = Teacher.load(Path("models", config.system, "teacher"))
     check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
     models, make_pairs = build_models(config, teacher, device)
-    (pixels, labels), test = (load_mnist(data / "dataset", split) for split in ("train", "test"))
+    (pixels, labels), test = (load_dataset(config.dataset.name, data / "dataset", split) for split in ("train", "test"))
     evaluator = build_evaluator(config, pixels, labels, device)
     noises = evaluator.noises
 

@@ -7,7 +7,8 @@ from dmd import sources
 from dmd.agreement import check_agreement
 from dmd.config import Config
 from dmd.datasets import check_dataset
-from dmd.downloads import downloads_folder, obtain, place
+from dmd.downloads import downloads_folder, obtain
+from dmd.placement import find_images, place_dataset
 from dmd.teacher_source import find_teacher, place_teacher
 from dmd.weights import place_features, place_perceptual
 from stages import cli
@@ -22,6 +23,7 @@ def main(config: Config) -> None:
     """
     dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
+    images = find_images(dataset.name, dataset.folder, downloads)
     teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()
@@ -29,17 +31,16 @@ def main(config: Config) -> None:
         check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
 
     perceptual = config.distill.perceptual.name
-    needed = [sources.mnist(config.fetch.mirrors), sources.perceptual(perceptual)]
+    needed = [sources.dataset(dataset.name, config.fetch.mirrors), sources.perceptual(perceptual)]
     for source in filter(None, needed):
         obtain(source.originals, source.mirrors, downloads, timeout)
 
     data = Path("data") / config.system
-    for original in sources.MNIST_FILES:
-        place(original, downloads, data / "dataset" / original.name)
+    place_dataset(dataset.name, images, dataset.image_shape, downloads, data / "dataset")
     place_teacher(teacher, data / "weights" / "teacher")
     place_features(Path("assets") / config.evaluate.features, data / "weights" / "features")
     place_perceptual(perceptual, downloads, data / "weights" / "perceptual")
-    logger.info("%s: %d dataset files are in place", data / "dataset", len(sources.MNIST_FILES))
+    logger.info("%s: %s is in place", data / "dataset", dataset.name)
 
 
 if __name__ == "__main__":

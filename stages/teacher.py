@@ -9,7 +9,7 @@ from dmd.agreement import canonical_scheduler, check_agreement
 from dmd.backbones import build_unet
 from dmd.checkpoint import file_sha256, load_json, save_json, whole_folder
 from dmd.config import Config
-from dmd.datasets import load_mnist
+from dmd.datasets import load_dataset
 from dmd.teacher import Teacher
 from dmd.training import TeacherTrainer
 from dmd.work import alone_in, finish, work_folder
@@ -61,7 +61,7 @@ def train(config: Config, out: Path) -> None:
     if recipe is None:
         raise ValueError("teacher.source `train` needs the section teacher.training")
     teacher = fresh(config)
-    pixels, labels = load_mnist(dataset, "train")
+    pixels, labels = load_dataset(config.dataset.name, dataset, "train")
     conditional = config.dataset.num_classes is not None
     trainer = TeacherTrainer(teacher.denoiser, pixels, labels if conditional else None, recipe, config.seed)
     with alone_in(work):

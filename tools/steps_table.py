@@ -11,10 +11,10 @@ from accelerate import Accelerator
 
 from dmd.checkpoint import load_tensors, save_tensors
 from dmd.config import Config, load_config
-from dmd.datasets import load_mnist
 from dmd.denoiser import with_guidance
 from dmd.features import load_features
 from dmd.latency import TimedModel
+from dmd.mnist import load_mnist
 from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample

@@ -11,8 +11,8 @@ import typer
 from accelerate import Accelerator
 
 from dmd.config import Config
-from dmd.datasets import load_mnist
 from dmd.features import load_features
+from dmd.mnist import load_mnist
 from dmd.noises import Noises
 from dmd.scores import distance_name, score
 from dmd.summaries import summarise_model, summarise_pixels

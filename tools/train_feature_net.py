@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dmd.checkpoint import file_sha256, save_json
-from dmd.datasets import load_mnist, to_images
+from dmd.datasets import to_images
 from dmd.features import LeNet
+from dmd.mnist import load_mnist
 from dmd.types import Images, Labels
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from dmd.datasets import check_dataset, load_mnist, read_idx, to_images
+from dmd.datasets import check_dataset, to_images
 from dmd.downloads import downloads_folder, find, place
+from dmd.mnist import load_mnist, read_idx
 from dmd.sources import MNIST_FILES
 
 

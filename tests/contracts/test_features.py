@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from dmd.checkpoint import file_sha256, load_json
-from dmd.datasets import load_mnist, to_images
+from dmd.datasets import to_images
 from dmd.features import LeNet, load_features
+from dmd.mnist import load_mnist
 from dmd.summaries import summarise_pixels
 from tools.train_feature_net import accuracy, augment, batches
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dmd.checkpoint import load_tensors
+from dmd.cifar10 import CLASSES, SHAPE, load_cifar10
 from dmd.mnist import load_mnist
 from dmd.types import Images, Labels, Pixels
 
@@ -41,6 +42,7 @@ def load_tensor_file(folder: Path, split: Split) -> tuple[Pixels, Labels | None]
 
 DATASETS = {
     "mnist": Kind(load_mnist, (1, 28, 28), 10),
+    "cifar10": Kind(load_cifar10, SHAPE, CLASSES),
     "celeba": Kind(load_tensor_file, None, None),
     "image_folder": Kind(load_tensor_file, None, None),
     "lfw-faces": Kind(load_tensor_file, None, None),

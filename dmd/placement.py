@@ -32,7 +32,7 @@ def find_images(name: str, folder: str | None, downloads: Path) -> ImageFiles | 
 
 
 def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[int], downloads: Path, out: Path) -> None:
-    """Fill the folder `out`, whole or not at all: MNIST's own files, else `train.safetensors` and `test.safetensors`.
+    """Fill the folder `out`, whole or not at all: the originals of MNIST and CIFAR-10, else a safetensors file a split.
 
     Raises:
         DownloadError: `downloads` does not hold the original.
@@ -46,7 +46,7 @@ def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[in
             save_splits(part, divide_faces(read_faces(part / sources.LFW_FACES.name, image_shape)))
             (part / sources.LFW_FACES.name).unlink()
         else:
-            for original in sources.MNIST_FILES:
+            for original in sources.MNIST_FILES if name == "mnist" else sources.CIFAR10_FILES:
                 place(original, downloads, part / original.name)
 
 

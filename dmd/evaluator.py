@@ -60,10 +60,13 @@ class Evaluator:
         ]
 
     def score(self, summaries: Sequence[Summary], teacher: Sequence[Summary] | None = None) -> dict[str, float]:
-        """Mean and spread of all scores over the sets; `teacher` adds the distances to it from the same noises."""
+        """Mean and spread of all scores over the sets; `teacher` adds the distances to it from the same noises.
+
+        Each set draws subsets of its own, of the real images too: shared ones would hide a part of the spread.
+        """
         stem, scores = perceptual_stem(self.perceptual_name), []
         for k, summary in enumerate(summaries):
-            seed = self.noises[0].seed
+            seed = self.noises[0].seed + k
             entry = score(summary, self.train, self.features, seed)
             entry[f"{stem}_diversity"] = diversity(summary.images, self.perceptual, seed)
             if teacher is not None:

@@ -1,0 +1,155 @@
+"""Compare runs: which params differ, and which scores differ by more than their spread over sets of noises.
+
+    python -m tools.compare main exp-name workspace
+
+A run is a Git revision, the name of a DVC experiment, or `workspace`; each is held against the first.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import pandas as pd
+import typer
+from dvc.api import metrics_show, params_show
+from dvc.exceptions import DvcException
+from scipy.stats import ttest_ind_from_stats
+
+from dmd.config import load_config
+from dmd.page import format_number
+
+UNTESTED = ("nfe", "num_samples", "num_sets", "seconds_per_image")
+"""Numbers without a spread over sets."""
+
+
+class Run(NamedTuple):
+    """A run's name, its params by dotted key, and one model's scores."""
+
+    name: str
+    params: Mapping[str, Any]
+    scores: Mapping[str, float]
+
+
+def load_run(revision: str, file: str, system: str, model: str) -> Run:
+    """Params and scores of a revision, through DVC.
+
+    Raises:
+        ValueError: the revision is unknown or has no such run or model; names what was looked for.
+    """
+    metrics = f"metrics/{system}/metrics.json"
+    rev = None if revision == "workspace" else revision
+    try:
+        params, scores = params_show(file, rev=rev), metrics_show(metrics, rev=rev)
+    except (DvcException, OSError) as error:
+        raise ValueError(
+            f"{revision}: neither a revision with {file} and {metrics}, nor an experiment: {error}"
+        ) from error
+    for key in model.split("."):
+        scores = scores.get(key, {})
+    if not params or not scores:
+        raise ValueError(f"{revision}: no scores of {model!r} in {metrics}, or no {file}; run the pipeline there")
+    return Run(
+        revision, flat(params), {name: value for name, value in scores.items() if not isinstance(value, Mapping)}
+    )
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    items: dict[str, Any] = {}
+    for key, value in values.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return items
+
+
+def params_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """The params that are not alike in all runs: one row a key, one column a run; nothing where it is missing."""
+    keys = dict.fromkeys(key for run in runs for key in run.params)
+    rows = {key: [run.params.get(key) for run in runs] for key in keys}
+    differing = {key: [str(value) for value in row] for key, row in rows.items() if any(v != row[0] for v in row)}
+    return pd.DataFrame.from_dict(differing, orient="index", columns=[run.name for run in runs])
+
+
+def welch(first: Run, second: Run, score: str) -> float | None:
+    """Two-sided p-value that a score's means are equal: Welch's t over the sets of both runs (Welch 1947).
+
+    Returns:
+        0 … 1; none where it cannot be said: no spread, fewer than two sets, or another number of samples a set.
+    """
+    numbers = [
+        (run.scores.get(score), run.scores.get(f"{score}_std"), run.scores.get("num_sets")) for run in (first, second)
+    ]
+    (mean, std, count), (other_mean, other_std, other_count) = numbers
+    if None in (*numbers[0], *numbers[1]) or first.scores.get("num_samples") != second.scores.get("num_samples"):
+        return None
+    if std == other_std == 0:
+        return None
+    result = ttest_ind_from_stats(mean, std, count, other_mean, other_std, other_count, equal_var=False)
+    return None if math.isnan(result.pvalue) else float(result.pvalue)
+
+
+def scores_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a score and run: its `mean`, `std`, `num_samples`, `num_sets`, `difference` from the first, `p_value`."""
+    names = dict.fromkeys(name for run in runs for name in run.scores if not name.endswith("_std"))
+    first = runs[0]
+    rows = [
+        {
+            "score": name,
+            "run": run.name,
+            "mean": run.scores[name],
+            "std": run.scores.get(f"{name}_std"),
+            "num_samples": run.scores.get("num_samples"),
+            "num_sets": run.scores.get("num_sets"),
+            "difference": None if run == first else run.scores[name] - first.scores.get(name, math.nan),
+            "p_value": None if run == first or name in UNTESTED else welch(first, run, name),
+        }
+        for name in names
+        for run in runs
+        if name in run.scores
+    ]
+    return pd.DataFrame(rows).astype({"std": float, "difference": float, "p_value": float})
+
+
+def markdown(params: pd.DataFrame, scores: pd.DataFrame, alpha: float) -> str:
+    """Both tables, one column a run; a difference from the first run with p < alpha is marked `*`."""
+
+    def cell(row: Any) -> str:
+        text = format_number(row.mean_) + ("" if pd.isna(row.std) else f" ± {format_number(row.std)}")
+        return text if pd.isna(row.p_value) else f"{text} (p {row.p_value:.2g}){' *' if row.p_value < alpha else ''}"
+
+    cells = [cell(row) for row in scores.rename(columns={"mean": "mean_"}).itertuples()]
+    order = list(dict.fromkeys(scores["run"]))
+    wide = scores.assign(cell=cells).pivot(index="score", columns="run", values="cell")[order].fillna("")
+    wide = wide.loc[list(dict.fromkeys(scores["score"]))]
+    parts = ["## Params that differ", params.to_markdown() if len(params) else "None.", "## Scores"]
+    note = f"Mean ± standard deviation over sets of noises; p of Welch's t against {order[0]}; * where p < {alpha:g}."
+    return "\n\n".join([*parts, wide.to_markdown(disable_numparse=True), note]) + "\n"
+
+
+def main(
+    revisions: Annotated[list[str], typer.Argument(help="Git revisions, DVC experiments, `workspace`.")],
+    params: Annotated[str, typer.Option(help="The system's params file.")] = "params.yaml",
+    model: Annotated[str, typer.Option(help="Whose scores: student, student_before, teacher, data.test.")] = "student",
+    alpha: Annotated[float, typer.Option(help="Level below which a difference is marked.")] = 0.05,
+    out: Annotated[Path | None, typer.Option(help="Write OUT.md and OUT.csv too.")] = None,
+) -> None:
+    """Print a table of runs: params that differ, scores with their spread, and how sure a difference is."""
+    if len(set(revisions)) < 2:
+        raise typer.BadParameter("name at least two different runs; `workspace` is one")
+    try:
+        system = load_config(Path(params)).system
+        runs = [load_run(revision, params, system, model) for revision in dict.fromkeys(revisions)]
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    differing, scores = params_table(runs), scores_table(runs)
+    text = markdown(differing, scores, alpha)
+    typer.echo(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".md").write_text(text, encoding="utf-8")
+        scores.to_csv(out.with_suffix(".csv"), index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro test test-slow lint format deps tables lock clean
+.PHONY: help setup repro bench test test-slow lint format deps tables lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ $(STAMP): pyproject.toml requirements.lock
 
 repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system
 	$(BIN)/dvc repro $(SYSTEM_FILE)
+
+bench: $(STAMP) ## measure against the floor and against public libraries; writes benchmarks/results and docs/performance.md
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tools.tables
 
 test: $(STAMP) ## the tests, without those marked slow or gpu
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("dmd", "stages", "tools")
+CODE = ("dmd", "stages", "tools", "benchmarks")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 

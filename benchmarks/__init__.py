@@ -1,0 +1,1 @@
+"""Measured ratios: this project against public libraries and against the floor of network calls."""

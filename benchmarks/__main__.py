@@ -1,0 +1,69 @@
+"""Measure everything and write benchmarks/results: `python -m benchmarks`, or only some of it by name."""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+
+from benchmarks import distill, evaluation, one_step, pairs
+from benchmarks.workers import CLOCKS, Plan
+from dmd.checkpoint import load_json, save_json
+
+RESULTS = Path(__file__).resolve().parent / "results"
+BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
+    "distill": distill.measure,
+    "pairs": pairs.measure,
+    "one_step": one_step.measure,
+    "evaluation": evaluation.measure,
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures belong to."""
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def write_summary() -> None:
+    """`summary.json`, the median of every ratio that has been measured, and `ratios.csv` with their spread."""
+    records = [load_json(path) for path in sorted(RESULTS.glob("*.json")) if path.stem in BENCHMARKS]
+    ratios = {name: values for record in records for name, values in record["ratios"].items()}
+    save_json(RESULTS / "summary.json", {name: values["median"] for name, values in ratios.items()})
+    columns = ("median", "low", "high")
+    rows = [{"ratio": name, **{column: values[column] for column in columns}} for name, values in ratios.items()]
+    table = pd.DataFrame(rows).assign(repeats=[len(values["repeats"]) for values in ratios.values()])
+    table.to_csv(RESULTS / "ratios.csv", index=False, float_format="%.4g")
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; without any, all.", show_default=False)] = None,
+    repeats: Annotated[int, typer.Option(help="Repeats of every side.", min=1)] = 5,
+    clock: Annotated[str, typer.Option(help=f"{' or '.join(CLOCKS)}; see benchmarks/workers.py.")] = "wall",
+) -> None:
+    """Measure, and write `results/<name>.json`, `results/summary.json` and `results/ratios.csv`."""
+    unknown = sorted(set(names or []) - set(BENCHMARKS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: no such benchmark; take some of {', '.join(BENCHMARKS)}")
+    if clock not in CLOCKS:
+        raise typer.BadParameter(f"clock {clock!r}: take one of {', '.join(CLOCKS)}")
+    if clock == "cpu" and torch.get_num_threads() > 1:
+        raise typer.BadParameter("CPU time adds up over threads; set OMP_NUM_THREADS=1 for --clock cpu")
+    RESULTS.mkdir(exist_ok=True)
+    for name in names or BENCHMARKS:
+        record = BENCHMARKS[name](Plan(repeats, clock)) | {"machine": machine() | {"clock": clock}}
+        save_json(RESULTS / f"{name}.json", record)
+        write_summary()
+        for ratio, values in record["ratios"].items():
+            typer.echo(f"{ratio}: {values['median']:.3g} ({values['low']:.3g} … {values['high']:.3g})")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""Scoring a set of images against another: this project's scores and torch-fidelity's, with the same feature net."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_fidelity import calculate_metrics, register_feature_extractor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from benchmarks.repeats import ratio, summary
+from benchmarks.shipped import Shipped
+from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.features import load_features
+from dmd.scores import score, summarise_pixels
+
+COUNT = 5000
+FEATURES = Path("assets") / "lenet"
+
+
+class Pixels(Dataset):
+    """Images as torch-fidelity takes them: uint8 [C, H, W]."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One image."""
+        return self.pixels[index]
+
+
+class Extractor(FeatureExtractorBase):
+    """The project's feature net behind torch-fidelity's interface."""
+
+    def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
+        super().__init__(name, features_list)
+        self.net = load_features(FEATURES)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        """The penultimate layer alone."""
+        return ("features",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        """The same for every metric."""
+        return "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        """It runs as it is."""
+        return False
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        """Features of a batch of uint8 images."""
+        return (self.net(input.float() / 127.5 - 1)[0],)
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """Two sets of random images, uint8: what they show does not matter to time, and both sides see the same."""
+    shipped, source = Shipped(), torch.Generator().manual_seed(0)
+    channels, height, width = shipped.config.dataset.image_shape
+    size = COUNT, channels, height // 4, width // 4
+    coarse = [torch.randint(high, size, generator=source, dtype=torch.uint8) for high in (256, 200)]
+    both = [image.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3) for image in coarse]
+    return both[0], both[1]
+
+
+def ours(batch: int) -> Jobs:
+    """Moments, kernel distance, precision and recall, as the stage `evaluate` computes them."""
+    net, sets = load_features(FEATURES), images()
+
+    def run() -> dict[str, float]:
+        drawn, real = (summarise_pixels(net, pixels, None, batch, torch.device("cpu")) for pixels in sets)
+        return score(drawn, real, "lenet", 0)
+
+    return {"score": run}
+
+
+def theirs(batch: int) -> Jobs:
+    """The same scores by torch-fidelity."""
+    register_feature_extractor("lenet", Extractor)
+    drawn, real = (Pixels(pixels) for pixels in images())
+
+    def run() -> dict[str, float]:
+        return calculate_metrics(
+            input1=drawn,
+            input2=real,
+            feature_extractor="lenet",
+            fid=True,
+            kid=True,
+            prc=True,
+            kid_subsets=10,
+            kid_subset_size=COUNT // 10,
+            batch_size=batch,
+            cuda=False,
+            cache=False,
+            verbose=False,
+        )
+
+    return {"score": run}
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Seconds of each side, the ratio, and the scores of both, which agree."""
+    batch = Shipped().config.evaluate.batch_size
+    our_side, their_side = Worker(ours, batch, tuned=True), Worker(theirs, batch, tuned=False)
+    sides = {"ours": (our_side, "score"), "torch_fidelity": (their_side, "score")}
+    times, facts = in_turns(sides, plan, finally_ask=sides)
+    return {
+        "images_a_set": COUNT,
+        "seconds": {name: summary(values) for name, values in times.items()},
+        "scores": facts,
+        "ratios": {"evaluation_over_torch_fidelity": ratio(times["ours"], times["torch_fidelity"])},
+    }

@@ -1,0 +1,64 @@
+"""Drawing with the finished generator: against one pass of the network, and against the teacher at many steps."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from benchmarks.repeats import ratio, summary
+from benchmarks.shipped import Shipped
+from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.denoiser import BaseDenoiser
+from dmd.pipeline import save_generator
+from dmd.sampler import sample
+
+PART = 10
+STEPS = 1000
+BATCHES = (1, 64)
+
+
+def jobs(count: int) -> Jobs:
+    """The saved pipeline, one pass of its network, and the teacher: a part of 1000 steps, and its own steps."""
+    shipped = Shipped()
+    config, scheduler = shipped.config, shipped.teacher.scheduler_config
+    folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
+    timestep = config.distill.generator_timestep
+    save_generator(folder, shipped.teacher.backbone, scheduler, timestep, shipped.classes)
+    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    z, labels = shipped.noise(count), shipped.labels(count)
+    own = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
+
+    def solve(denoiser: BaseDenoiser, *solver: Any) -> None:
+        sample(denoiser, z, labels, scheduler, *solver)
+
+    rounds = max(1, 64 // count // 4)
+    plain, guided, forward = shipped.teacher.denoiser, shipped.guided, shipped.forward(count)
+    return {
+        "forward": lambda: [forward() for _ in range(rounds)] and None,
+        "one_step": lambda: [pipeline(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
+        "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
+        "teacher_best": lambda: solve(guided, *own),
+        "rounds": lambda: rounds,
+    }
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Seconds an image at each batch size, and the ratios at the largest."""
+    record: dict[str, Any] = {"seconds_an_image": {}}
+    for count in BATCHES:
+        worker = Worker(jobs, count, tuned=True)
+        names = ("forward", "one_step", "teacher_part", "teacher_best")
+        times, facts = in_turns(
+            {name: (worker, name) for name in names}, plan, finally_ask={"rounds": (worker, "rounds")}
+        )
+        share = {"forward": 1 / facts["rounds"], "one_step": 1 / facts["rounds"], "teacher_part": STEPS / PART}
+        each = {name: [value * share.get(name, 1) / count for value in times[name]] for name in names}
+        each["teacher_1000"] = each.pop("teacher_part")
+        record["seconds_an_image"][str(count)] = {name: summary(values) for name, values in each.items()}
+        record["ratios"] = {
+            "one_step_over_forward": ratio(each["one_step"], each["forward"]),
+            "teacher1000_over_student": ratio(each["teacher_1000"], each["one_step"]),
+            "teacher_best_over_student": ratio(each["teacher_best"], each["one_step"]),
+        }
+    return record

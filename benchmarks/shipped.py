@@ -1,0 +1,78 @@
+"""What is measured: the default system with the teacher that ships in assets/, so that nothing has to run before."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dmd.config import Config, load_config
+from dmd.denoiser import BaseDenoiser, with_guidance
+from dmd.pairs import PairRecipe, PairStore, shard_rows, write_shards
+from dmd.teacher import Teacher
+
+PARAMS = Path("params.yaml")
+
+
+class Shipped:
+    """Params, teacher and random inputs of the default system."""
+
+    def __init__(self) -> None:
+        """Load the teacher that `teacher.source` names."""
+        self.config: Config = load_config(PARAMS)
+        self.folder = Path(self.config.teacher.source)
+        self.teacher = Teacher.load(self.folder)
+        self.classes = self.config.dataset.num_classes
+
+    @property
+    def guided(self) -> BaseDenoiser:
+        """The teacher with the params' guidance."""
+        return with_guidance(self.teacher.denoiser, self.config.guidance_scale, self.classes)
+
+    def noise(self, count: int, seed: int = 0) -> Tensor:
+        """Standard normal noise [count, C, H, W], as a diffusers pipeline draws it from a generator with `seed`."""
+        return torch.randn((count, *self.config.dataset.image_shape), generator=torch.Generator().manual_seed(seed))
+
+    def labels(self, count: int) -> Tensor | None:
+        """The classes in turn."""
+        return None if self.classes is None else torch.arange(count) % self.classes
+
+    def forward(self, count: int) -> Callable[[], Any]:
+        """One plain pass of the network on a batch of `count`, without gradient: the unit of all floors."""
+        x, t, labels = self.noise(count), torch.full((count,), 600), self.labels(count)
+
+        def run() -> None:
+            with torch.inference_mode():
+                self.teacher.backbone(x, t, class_labels=labels, return_dict=False)
+
+        return run
+
+    def pair_store(self, count: int) -> PairStore:
+        """A store of `count` pairs of random images: their values do not matter to time or memory."""
+        sampling, shape = self.config.pairs, self.config.dataset.image_shape
+        solver = sampling.solver, sampling.num_steps, sampling.timestep_spacing
+        scale = self.config.guidance_scale
+        recipe = PairRecipe(0, shape, self.classes, scale, self.teacher.scheduler_config, *solver)
+        labels = self.labels(count)
+        index = torch.arange(count)
+        pairs = {"z": self.noise(count), "x0": self.noise(count, 1).clamp(-1, 1), "index": index}
+        pairs["label"] = torch.full_like(index, -1) if labels is None else labels
+        folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
+        shards = shard_rows(count, sampling.shard_size)
+        write_shards(folder, shards, lambda rows: {name: part[list(rows)] for name, part in pairs.items()}, recipe, "")
+        return PairStore(folder)
+
+
+def count_flops(run: Callable[[], Any]) -> int:
+    """Operations of matrix products, convolutions and attention in `run`; a multiply-add counts as 2."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,85 @@
+"""Distribution matching distillation as a plain loop: eager, one pass after the other, every loss logged at once.
+
+The same equations, batch sizes, rates and averaging as `dmd.distiller`, written for the eye and not for the clock.
+"""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.shipped import Shipped
+
+
+class TextbookLoop:
+    """Three networks, two optimisers, an average; one call is one iteration with one update of each."""
+
+    def __init__(self, shipped: Shipped) -> None:
+        """Copy the teacher; every pair is in memory."""
+        self.settings, self.config, self.classes = shipped.config.distill, shipped.config, shipped.classes or 0
+        self.alpha_bar = DDPMScheduler(**dict(shipped.teacher.scheduler_config)).alphas_cumprod
+        self.real = shipped.teacher.backbone
+        self.generator, self.fake, self.average = (copy.deepcopy(self.real) for _ in range(3))
+        decay, betas = self.settings.weight_decay, self.settings.betas
+        rates = self.settings.learning_rate_generator, self.settings.learning_rate_fake
+        self.optimizers = [
+            torch.optim.AdamW(net.parameters(), rate, betas, weight_decay=decay)
+            for net, rate in zip((self.generator, self.fake), rates, strict=True)
+        ]
+        store = shipped.pair_store(2 * self.settings.pairs_batch_size)
+        self.pairs = store.read(range(len(store)))
+
+    def __call__(self) -> Mapping[str, float]:
+        """The next iteration; its losses."""
+        size, shape = self.settings.batch_size, self.config.dataset.image_shape
+        labels, start = torch.randint(self.classes, (size,)), torch.full((size,), self.settings.generator_timestep)
+        x = self.denoise(self.generator, torch.randn(size, *shape), start, labels)
+        matching = self.matching(x, labels)
+        rows = torch.randperm(len(self.pairs["z"]))[: self.settings.pairs_batch_size]
+        start = torch.full((len(rows),), self.settings.generator_timestep)
+        drawn = self.denoise(self.generator, self.pairs["z"][rows], start, self.pairs["label"][rows])
+        regression = functional.mse_loss(drawn, self.pairs["x0"][rows])
+        self.descend(self.generator, self.optimizers[0], matching + self.config.alpha * regression)
+        decay = self.settings.ema_decay
+        for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            kept.data.mul_(decay).add_(new.data, alpha=1 - decay)
+        t, eps = torch.randint(len(self.alpha_bar), (size,)), torch.randn(size, *shape)
+        noise = self.fake(self.diffuse(x.detach(), eps, t), t, class_labels=labels).sample
+        fake = functional.mse_loss(noise, eps)
+        self.descend(self.fake, self.optimizers[1], fake)
+        return {"matching": matching.item(), "regression": regression.item(), "fake": fake.item()}
+
+    def matching(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The distribution-matching loss (DMD eq. 7 and 8), with two passes of the real score where it is guided."""
+        total, scale = len(self.alpha_bar), self.config.guidance_scale
+        low, high = (round(share * total) for share in (self.settings.min_timestep, self.settings.max_timestep))
+        with torch.no_grad():
+            t = torch.randint(low, min(high + 1, total), (len(x),))
+            x_t = self.diffuse(x, torch.randn_like(x), t)
+            real = self.denoise(self.real, x_t, t, labels)
+            if scale != 1.0:
+                uncond = self.denoise(self.real, x_t, t, torch.full_like(labels, self.classes))
+                real = uncond + scale * (real - uncond)
+            gradient = self.denoise(self.fake, x_t, t, labels) - real
+            gradient = gradient / (x - real).abs().mean((1, 2, 3), keepdim=True)
+        return 0.5 * functional.mse_loss(x, (x - gradient).detach())
+
+    def denoise(self, net: nn.Module, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """x0 from the predicted noise."""
+        a = self.alpha_bar[t].view(-1, 1, 1, 1)
+        return (x_t - (1 - a).sqrt() * net(x_t, t, class_labels=labels).sample) / a.sqrt()
+
+    def diffuse(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t from x0 and noise."""
+        a = self.alpha_bar[t].view(-1, 1, 1, 1)
+        return a.sqrt() * x + (1 - a).sqrt() * eps
+
+    def descend(self, net: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        """One update."""
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), self.settings.max_grad_norm)
+        optimizer.step()

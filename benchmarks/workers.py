@@ -1,0 +1,96 @@
+"""Sides of a comparison, each in a process of its own, their repeats in turns."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from benchmarks.repeats import Seconds
+from stages import cli
+
+Jobs = Mapping[str, Callable[[], Any]]
+"""What one side can do, by name."""
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Wall time; or CPU time of the process, which a machine busy with other work disturbs less (for one thread only)."""
+
+
+class Worker:
+    """A process that prepares its jobs once, then does and times one at a time when told to."""
+
+    def __init__(self, build: Callable[..., Jobs], *arguments: Any, tuned: bool) -> None:
+        """Start `build(*arguments)` in a fresh process; `tuned` sets the allocator as this project's stages do."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, tuned, build, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        """Wait until the jobs are prepared."""
+        self._connection.recv()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.join()
+
+    def run(self, name: str) -> tuple[dict[str, float], Any]:
+        """Do a job; its seconds by each clock, and what it returned.
+
+        Raises:
+            EOFError: the job failed; its traceback is on standard error.
+        """
+        self._connection.send(name)
+        return self._connection.recv()
+
+
+Sides = Mapping[str, tuple[Worker, str]]
+"""A worker and the name of its job, by the name of the side."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure: so many times, after one run that is dropped, by this clock."""
+
+    repeats: int
+    clock: str = "wall"
+
+
+def in_turns(sides: Sides, plan: Plan, finally_ask: Sides | None = None) -> tuple[dict[str, Seconds], dict[str, Any]]:
+    """Seconds of each side's job at each repeat; within a repeat, one side after the other.
+
+    Machines drift: sides that are compared must be measured side by side. Also returns what each job of `finally_ask`,
+    untimed, gave at the end.
+    """
+    asked = finally_ask or {}
+    with ExitStack() as stack:
+        for worker in {id(worker): worker for worker, _ in (*sides.values(), *asked.values())}.values():
+            stack.enter_context(worker)
+        rounds = [
+            {name: worker.run(job)[0][plan.clock] for name, (worker, job) in sides.items()}
+            for _ in range(1 + plan.repeats)
+        ]
+        facts = {name: worker.run(job)[1] for name, (worker, job) in asked.items()}
+    return {name: [record[name] for record in rounds[1:]] for name in sides}, facts
+
+
+def peak_memory() -> int:
+    """The largest resident memory this process has had, in bytes (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _serve(connection: Any, tuned: bool, build: Callable[..., Jobs], arguments: Sequence[Any]) -> None:
+    if tuned:
+        cli.keep_freed_memory()
+    jobs = build(*arguments)
+    connection.send("ready")
+    while True:
+        job = jobs[connection.recv()]
+        start = {name: clock() for name, clock in CLOCKS.items()}
+        value = job()
+        connection.send(({name: clock() - start[name] for name, clock in CLOCKS.items()}, value))

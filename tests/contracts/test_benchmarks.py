@@ -1,0 +1,76 @@
+"""The benchmarks compare like with like: the peers' images and losses are ours, and the floor is what is counted."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import peers
+from benchmarks.distill import floor_weights
+from benchmarks.repeats import combine, ratio
+from benchmarks.shipped import Shipped, count_flops
+from benchmarks.textbook import TextbookLoop
+from dmd.distiller import Distiller
+from dmd.perceptual import build_perceptual
+from dmd.sampler import sample
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Shipped:
+    return Shipped()
+
+
+def distiller(shipped: Shipped, **changes: Any) -> Distiller:
+    return Distiller(
+        copy.deepcopy(shipped.teacher.denoiser),
+        shipped.pair_store(8),
+        build_perceptual("pixel", 28, Path()),
+        shipped.config.distill.model_copy(update={"batch_size": 4, "pairs_batch_size": 4, **changes}),
+        regression_weight=1.0,
+        guidance_scale=shipped.config.guidance_scale,
+        num_classes=shipped.classes,
+        seed=0,
+    )
+
+
+def test_the_pipelines_images_are_those_of_the_sampler(shipped: Shipped) -> None:
+    theirs = peers.ddim(shipped, 3, 5)()
+    images = sample(
+        shipped.guided, shipped.noise(3), shipped.labels(3), shipped.teacher.scheduler_config, "ddim", 5, "trailing"
+    )
+    ours = (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+@pytest.mark.parametrize("num_fake_updates", [1, 2])
+def test_the_floor_counts_the_passes_that_an_iteration_makes(shipped: Shipped, num_fake_updates: int) -> None:
+    """Counted operations agree with the weights but for the first layers, whose inputs need no gradient."""
+    run = distiller(shipped, num_fake_updates=num_fake_updates)
+    weights = floor_weights(True, num_fake_updates)
+    flops = {"forward": count_flops(shipped.forward(4)), "forward_both": count_flops(shipped.forward(8))}
+    expected = sum(weights[name] * flops[name] for name in flops)
+    assert 0.97 < count_flops(lambda: run.step(0)) / expected <= 1.0
+
+
+def test_the_textbook_loop_starts_with_our_losses(shipped: Shipped) -> None:
+    """Guidance 1 and equal scores give no matching loss at the start; x0 of the noise is the generator's image."""
+    loop, run = TextbookLoop(shipped), distiller(shipped)
+    z, labels = shipped.noise(4), shipped.labels(4)
+    with torch.no_grad():
+        ours = run.generator(z, labels)
+        theirs = loop.denoise(loop.generator, z, torch.full((4,), run.settings.generator_timestep), labels)
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+    first, second = loop(), loop()
+    assert all(np.isfinite([*first.values(), *second.values()]))
+    assert first["regression"] != second["regression"]
+
+
+def test_ratios_are_taken_repeat_by_repeat() -> None:
+    record = ratio([2.0, 30.0, 4.0], [1.0, 10.0, 4.0], factor=2.0)
+    assert record == {"median": 4.0, "low": 2.0, "high": 6.0, "repeats": [4.0, 6.0, 2.0]}
+    assert combine({"a": 2.0, "b": 1.0}, {"a": [1.0, 2.0], "b": [10.0, 20.0]}) == [12.0, 24.0]
+    with pytest.raises(ValueError, match="shorter"):
+        ratio([1.0, 2.0], [1.0])

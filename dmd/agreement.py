@@ -9,6 +9,10 @@ import diffusers
 SCHEDULE_KEYS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
 
 
+NETWORKS = ("UNet2DModel", "TeaPearceUNet", "CelebAUNet")
+"""Class names of the networks that `dmd.backbones` knows."""
+
+
 def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """The noise schedule that a scheduler's config describes, by `SCHEDULE_KEYS`.
 
@@ -35,6 +39,14 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: scheduler_config.get(key, known[key].default) for key in SCHEDULE_KEYS}
 
 
+def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config without the `trained_betas` that follow from the network's own config (`dmd.teapearce`)."""
+    kept = dict(scheduler_config)
+    if config.get("_class_name") == "TeaPearceUNet":
+        kept.pop("trained_betas", None)
+    return kept
+
+
 def canonical_scheduler(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """A scheduler's config with the training schedule alone: what every later stage reads.
 
@@ -55,7 +67,7 @@ def check_agreement(
     """Hold the configs of a checkpoint against the params.
 
     Args:
-        config: the network's, of a `UNet2DModel`.
+        config: the network's.
         scheduler_config: its scheduler's.
         schedule: the params' values of `SCHEDULE_KEYS`; None takes the checkpoint's.
         image_shape: channels, height, width.
@@ -65,7 +77,7 @@ def check_agreement(
         ValueError: they disagree; names key, both values and the cure.
     """
     _check_network(config, image_shape, num_classes)
-    found = training_schedule(scheduler_config)
+    found = training_schedule(without_own_betas(config, scheduler_config))
     cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
     for key in SCHEDULE_KEYS:
         if schedule is None or schedule[key] == found[key] or (cosine and key in ("beta_start", "beta_end")):
@@ -81,7 +93,7 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
     sizes = (None, height, [height, width]) if height == width else (None, [height, width])
     shape, classes = f"dataset.image_shape {list(image_shape)}", f"dataset.num_classes {num_classes}"
     for key, allowed, source in (
-        ("_class_name", ("UNet2DModel",), "this pipeline"),
+        ("_class_name", NETWORKS, "this pipeline"),
         ("in_channels", (channels,), shape),
         ("out_channels", (channels,), shape),
         ("sample_size", sizes, shape),

@@ -34,6 +34,22 @@ def extract(archive: Path, members: Sequence[str], folder: Path) -> list[Path]:
     return [_extract_one(archive, member, folder / _safe_name(archive, member)) for member in members]
 
 
+def find_member(archive: Path, name: str) -> str:
+    """The path of the one member of a zip file whose last part is `name`.
+
+    Raises:
+        ArchiveError: the file is cut or no zip file, or holds no such member or several.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            found = [member for member in opened.namelist() if PurePosixPath(member).name == name]
+    except BROKEN as error:
+        raise ArchiveError(f"{archive.name}: cannot be read as a zip file: {error}") from error
+    if len(found) != 1:
+        raise ArchiveError(f"{archive.name}: {len(found)} members are called {name!r}, not one")
+    return found[0]
+
+
 def _safe_name(archive: Path, member: str) -> str:
     """The last part of a member's path."""
     path = PurePosixPath(member)

@@ -56,19 +56,18 @@ def build_backbone(
     return TeaPearceUNet(**shape, **options, **betas, num_class_embeds=num_class_embeds)
 
 
-def scheduler_config(backbone: ModelMixin, schedule: Mapping[str, Any]) -> dict[str, Any]:
-    """diffusers' config of the schedule that `backbone` is to be used under: `schedule`, as the network counts it.
+def scheduler_config(backbone: ModelMixin, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config as `backbone` counts it: with betas of its own for a `TeaPearceUNet`, else as it is.
 
     Raises:
         ValueError: a `TeaPearceUNet` under another schedule than its own; names the key and both values.
     """
-    config = {"_class_name": "DDPMScheduler", **schedule, "clip_sample": False}
     if not isinstance(backbone, TeaPearceUNet):
-        return config
+        return dict(config)
     own = {key: backbone.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
     for key, value in {**own, "beta_schedule": "linear", "prediction_type": "epsilon"}.items():
-        if schedule[key] != value:
-            raise ValueError(f"teacher.schedule.{key} is {schedule[key]!r}, but the network was made for {value!r}")
+        if config[key] != value:
+            raise ValueError(f"teacher.schedule.{key} is {config[key]!r}, but the network was made for {value!r}")
     return {**config, "trained_betas": trained_betas(**own)}
 
 

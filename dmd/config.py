@@ -67,12 +67,8 @@ class Config(Section):
     def _agree(self) -> "Config":
         if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
-        backbone, height = self.teacher.backbone, self.dataset.image_shape[1]
-        if backbone is not None and height % 2 ** (len(backbone.block_out_channels) - 1):
-            raise ValueError(
-                f"teacher.backbone.block_out_channels has {len(backbone.block_out_channels)} levels, "
-                f"but dataset.image_shape height {height} cannot be halved so often; drop a level"
-            )
+        if self.teacher.backbone is not None:
+            self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
         return self
 
 

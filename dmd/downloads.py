@@ -31,8 +31,8 @@ class Original:
 
     name: str
     """File name in the folder of downloads; `name.gz` with the same content does as well."""
-    algorithm: Literal["md5", "sha256"]
-    """The hash function."""
+    algorithm: Literal["md5", "sha256", "git-blob"]
+    """The hash function; `git-blob` is git's id of the content: SHA-1 of `blob <size>`, a zero byte, and the bytes."""
     digest: str
     """Lower-case hex digest of the content, or its first digits."""
 
@@ -46,7 +46,7 @@ class Original:
             with _open(path, unpack) as source:
                 start = source.read(512)
                 source.seek(0)
-                found = hashlib.file_digest(source, lambda: hashlib.new(self.algorithm, usedforsecurity=False))
+                found = hashlib.file_digest(source, lambda: self._hash(source))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DownloadError(f"{path.name} is cut or no gzip file: {error}") from error
         if not found.hexdigest().startswith(self.digest):
@@ -55,6 +55,14 @@ class Original:
                 f"{path.name} is not the file that is wanted: {what} with {self.algorithm} {found.hexdigest()}, "
                 f"wanted {self.digest}"
             )
+
+    def _hash(self, source: gzip.GzipFile | io.BufferedReader) -> "hashlib._Hash":
+        """A fresh hash of the algorithm, for a file that stands at its start."""
+        if self.algorithm != "git-blob":
+            return hashlib.new(self.algorithm, usedforsecurity=False)
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dmd.archived_teacher import archive_origin, import_archive
 from dmd.checkpoint import save_json, save_tensors
 from dmd.downloads import DownloadError
 from dmd.hub import HUB_ID, snapshot
@@ -53,7 +54,7 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     """What `teacher.source` names; of a model on the Hub only the descriptions are downloaded.
 
     Args:
-        source: a local folder, a hub id `org/name`, `train` or `random`.
+        source: a local folder, a hub id `org/name`, the address of a published archive, `train` or `random`.
         revision: the commit of a hub id; None takes the newest.
         downloads: the folder of downloads; `hub/<org>--<name>/<revision>` in it is used without the network.
         timeout: seconds that the hub may stay silent.
@@ -69,6 +70,8 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         return None
     if Path(source).is_dir():
         return _local(Path(source), {"source": source})
+    if "://" in source:
+        return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
     if not HUB_ID.fullmatch(source):
         raise ValueError(
             f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"

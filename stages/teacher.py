@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from dmd.agreement import canonical_scheduler, check_agreement
-from dmd.backbones import build_unet
+from dmd.agreement import canonical_scheduler, check_agreement, without_own_betas
+from dmd.backbones import build_backbone, scheduler_config
 from dmd.checkpoint import file_sha256, load_json, save_json, whole_folder
 from dmd.config import Config
 from dmd.datasets import load_dataset
@@ -31,16 +31,16 @@ def main(config: Config) -> None:
 def bring(config: Config, out: Path) -> None:
     """Convert what `fetch` brought."""
     source, dataset = Path("data", config.system, "weights", "teacher"), config.dataset
-    scheduler_config, schedule = load_json(source / "scheduler_config.json"), config.teacher.schedule
+    network, schedule = load_json(source / "config.json"), config.teacher.schedule
+    described = without_own_betas(network, load_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
-    check_agreement(
-        load_json(source / "config.json"), scheduler_config, wanted, dataset.image_shape, dataset.num_classes
-    )
+    check_agreement(network, described, wanted, dataset.image_shape, dataset.num_classes)
     backbone = Teacher.load(source).backbone
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
-        keep(Teacher(backbone, canonical_scheduler(scheduler_config)), part, load_json(source / "origin.json"))
+        scheduler = scheduler_config(backbone, canonical_scheduler(described))
+        keep(Teacher(backbone, scheduler), part, load_json(source / "origin.json"))
 
 
 def fresh(config: Config) -> Teacher:
@@ -49,8 +49,10 @@ def fresh(config: Config) -> Teacher:
     if network is None or schedule is None:
         raise ValueError(f"teacher.source `{config.teacher.source}` needs teacher.backbone and teacher.schedule")
     torch.manual_seed(config.seed)
-    backbone = build_unet(config.dataset.image_shape, None if classes is None else classes + 1, **network.model_dump())
-    return Teacher(backbone, {"_class_name": "DDPMScheduler", **schedule.model_dump(), "clip_sample": False})
+    embeds = None if classes is None else classes + 1
+    backbone = build_backbone(network.model_dump(), schedule.model_dump(), config.dataset.image_shape, embeds)
+    described = {"_class_name": "DDPMScheduler", **schedule.model_dump(), "clip_sample": False}
+    return Teacher(backbone, scheduler_config(backbone, described))
 
 
 def train(config: Config, out: Path) -> None:

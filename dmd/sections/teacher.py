@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dmd.bounds import Count, Decay, Rate, Section, Share
+from dmd.sections.backbone import Backbone
 
 
 class Schedule(Section):
@@ -25,26 +26,6 @@ class Schedule(Section):
     def _betas_grow(self) -> "Schedule":
         if self.beta_start > self.beta_end:
             raise ValueError(f"beta_start {self.beta_start} is above beta_end {self.beta_end}; swap them")
-        return self
-
-
-class Backbone(Section):
-    """A `UNet2DModel` to train from scratch."""
-
-    block_out_channels: Annotated[tuple[Count, ...], Field(min_length=1)]
-    """Channels of each level, from full resolution down; each level halves the image."""
-    layers_per_block: Count
-    """Residual blocks a level."""
-    attention_resolutions: tuple[Count, ...]
-    """Image heights at which a level has self-attention."""
-    norm_num_groups: Count
-    """Groups of every GroupNorm; must divide each level's channels."""
-
-    @model_validator(mode="after")
-    def _groups_divide(self) -> "Backbone":
-        for channels in self.block_out_channels:
-            if channels % self.norm_num_groups:
-                raise ValueError(f"norm_num_groups {self.norm_num_groups} does not divide {channels} channels")
         return self
 
 
@@ -79,7 +60,8 @@ class Teacher(Section):
     """The pretrained model."""
 
     source: Annotated[str, Field(min_length=1)]
-    """A local folder in diffusers' format, a hub id, `train`, or `random`: initial weights, to try a system out."""
+    """A local folder in diffusers' format, a hub id, the address of a known archive (`dmd.archived_teacher`), `train`,
+    or `random`: initial weights, to try a system out."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
     schedule: Schedule | None

@@ -15,7 +15,7 @@ LAYERS = (
     | {"distillation", "pictures", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"mnist", "cifar10", "celeba", "image_files", "placement"}
-    | {"teacher_source", "hub", "weights", "sources", "mirrors", "downloads"},
+    | {"teacher_source", "archived_teacher", "hub", "weights", "sources", "mirrors", "downloads"},
     {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"}

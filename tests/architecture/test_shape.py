@@ -14,6 +14,8 @@ FOLDERS = (
     "dmd",
     "docs/decisions",
     "metrics/mnist-small",
+    "pipelines/celeba",
+    "pipelines/mnist",
     "stages",
     "tests/architecture",
     "tests/contracts",

@@ -10,13 +10,14 @@ from diffusers import DiffusionPipeline, ModelMixin, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 from torch import Tensor, nn
 
+from dmd.agreement import check_agreement
 from dmd.backbones import build_backbone, load_backbone, scheduler_config
 from dmd.distiller import Distiller
 from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
 from dmd.perceptual import build_perceptual
 from dmd.pipeline import load_generator, save_generator
 from dmd.sections.distill import Distill
-from dmd.teacher import Teacher, check_teacher
+from dmd.teacher import Teacher
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -56,7 +57,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         backbone = network_like_cifar10(backbone)
     Teacher(backbone, scheduler_config(backbone, schedule)).save(folder / "teacher")
     teacher = Teacher.load(folder / "teacher")
-    check_teacher(teacher, schedule, system["shape"], system["classes"])
+    check_agreement(teacher.backbone.config, schedule, schedule, system["shape"], system["classes"])
     recipe = PairRecipe(0, system["shape"], system["classes"], 1.0, teacher.scheduler_config, "euler", 2, "trailing")
     (folder / "pairs").mkdir()
     write_shards(folder / "pairs", [range(6)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")

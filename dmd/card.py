@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from dmd.page import format_number
-from dmd.report import distance_key, parameter_table, score_table
+from dmd.tables import distance_key, parameter_table, score_table
 
 CONDITIONAL = """from diffusers import DiffusionPipeline
 

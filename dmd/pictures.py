@@ -1,28 +1,16 @@
-"""Pictures as PNG files: sample grids, the history of fixed noises, loss curves. Equal numbers give equal bytes."""
+"""Pictures as PNG: sample grids, the history of fixed noises. Equal numbers give equal bytes."""
 
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from dmd.types import Images, Labels
 
 PADDING = 2
 """Pixels between the images of a grid, before enlargement."""
-
-LOSSES = {
-    "distribution_matching": "distribution matching",
-    "regression": "regression",
-    "fake": "fake score",
-}
-"""Columns of losses.csv and their titles."""
-
-COLOURS = ("#3b6fb6", "#c2682d", "#4a8a5b")
 
 STEP_PREFIX = "images_step_"
 
@@ -45,11 +33,21 @@ def grid_width(labels: Labels | None, columns: int = 10) -> int:
     return columns if labels is None else min(columns, len(labels.unique()))
 
 
-def image_grid(images: Images, columns: int, enlarge: int = 2) -> Image.Image:
-    """Images in [-1, 1] (clipped), row by row, each pixel `enlarge` pixels wide; one channel or three."""
-    shown = make_grid(images.float().clamp(-1, 1) / 2 + 0.5, nrow=columns, padding=PADDING, pad_value=0.5)
-    pixels = (shown * 255).round().to(torch.uint8).permute(1, 2, 0)
-    picture = Image.fromarray(pixels.numpy())
+def image_grid(images: Images, columns: int, enlarge: int = 1) -> Image.Image:
+    """Images in [-1, 1] (clipped), row by row, each pixel `enlarge` pixels wide, on a transparent ground.
+
+    One channel or three, to mode LA or RGBA; `columns` is cut to the number of images.
+    """
+    pixels = (images.float().clamp(-1, 1) / 2 + 0.5).cpu()
+    opaque = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1)
+    rows = -(-len(opaque) // columns)
+    height, width = (size + PADDING for size in opaque.shape[-2:])
+    sheet = torch.zeros(opaque.shape[1], rows * height - PADDING, min(columns, len(opaque)) * width - PADDING)
+    for number, image in enumerate(opaque):
+        top, left = number // columns * height, number % columns * width
+        sheet[:, top : top + height - PADDING, left : left + width - PADDING] = image
+    values = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0)
+    picture = Image.fromarray(values.numpy(), "LA" if values.shape[2] == 2 else "RGBA")
     return picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
 
 
@@ -64,8 +62,8 @@ def milestones(steps: Sequence[int]) -> list[int]:
     return sorted({min(steps, key=lambda step: abs(step - aim)) for aim in wanted})
 
 
-def history_picture(history: Mapping[str, Tensor], columns: int = 4, rows: int = 5) -> Image.Image:
-    """The pre-computed images beside the one-step images of the same noises at four steps of the training.
+def history_panels(history: Mapping[str, Tensor]) -> dict[str, Images]:
+    """The pre-computed images, and the one-step images of the same noises at four steps of the training, by title.
 
     Raises:
         ValueError: the history holds no step.
@@ -73,10 +71,8 @@ def history_picture(history: Mapping[str, Tensor], columns: int = 4, rows: int =
     steps = history_steps(history)
     if not steps:
         raise ValueError(f"the history has no {STEP_PREFIX}<step> among {sorted(history)}; run distill again")
-    named = {f"{STEP_PREFIX}{step:05d}": f"step {step}" for step in milestones(steps)}
-    panels = {"pre-computed": history["x0_pair"]} | {title: history[name] for name, title in named.items()}
-    count = columns * rows
-    return side_by_side({title: image_grid(images[:count], columns) for title, images in panels.items()})
+    drawn = {f"step {step:,}": history[f"{STEP_PREFIX}{step:05d}"] for step in milestones(steps)}
+    return {"pre-computed pairs": history["x0_pair"]} | drawn
 
 
 def side_by_side(panels: Mapping[str, Image.Image], gap: int = 16, caption: int = 26) -> Image.Image:
@@ -87,39 +83,13 @@ def side_by_side(panels: Mapping[str, Image.Image], gap: int = 16, caption: int 
     left = 0
     for title, panel in panels.items():
         draw.text((left + 2, 2), title, fill="#222222", font=ImageFont.load_default(size=16))
-        sheet.paste(panel, (left, caption))
+        sheet.paste(panel.convert("RGB"), (left, caption), panel.getchannel("A"))
         left += panel.width + gap
     return sheet
 
 
-def losses_figure(losses: pd.DataFrame, parts: int = 10) -> Figure:
-    """Each loss over the whole run, and its first beside its last part (a `parts`-th of the steps) on one scale.
-
-    `losses` has a column `step` and those of `LOSSES`; values that are missing or not finite are left out.
-    """
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    axes = figure.subplots(len(LOSSES), 3, width_ratios=[2, 1, 1])
-    size = max(2, -(-len(losses) // parts))
-    spans = {"whole run": losses, "first part": losses.head(size), "last part": losses.tail(size)}
-    for row, (name, title) in enumerate(LOSSES.items()):
-        for axis, (span, part) in zip(axes[row], spans.items(), strict=True):
-            axis.plot(part["step"], part[name], color=COLOURS[row], linewidth=0.6, alpha=0.4)
-            window = max(1, len(part) // 25)
-            axis.plot(part["step"], part[name].rolling(window, center=True, min_periods=1).mean(), color=COLOURS[row])
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
-            if row == 0:
-                axis.set_title(span)
-            if row == len(LOSSES) - 1:
-                axis.set_xlabel("generator update")
-        axes[row][0].set_ylabel(title)
-        axes[row][1].sharey(axes[row][2])
-    return figure
-
-
-def save_picture(picture: Image.Image | Figure, path: Path) -> None:
-    """Write a PNG without time or version in it."""
-    if isinstance(picture, Figure):
-        picture.savefig(path, dpi=100, metadata={"Software": None})
-    else:
-        picture.save(path, optimize=True)
+def to_png(picture: Image.Image) -> bytes:
+    """A PNG without time or version in it."""
+    data = io.BytesIO()
+    picture.save(data, "PNG", optimize=True)
+    return data.getvalue()

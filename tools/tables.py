@@ -15,7 +15,7 @@ import typer
 
 from dmd.checkpoint import load_json
 from dmd.page import format_number
-from dmd.report import score_table
+from dmd.tables import score_table
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -12,7 +12,7 @@ from tests.architecture.sources import CODE, ROOT, imports_of, module_name, pyth
 # From the top down. A module imports its own layer and those below it. docs/architecture.md says why.
 LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
-    | {"distillation", "pictures", "page", "card", "pieces"}
+    | {"distillation", "pictures", "curves", "tables", "run", "chapters", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"mnist", "cifar10", "celeba", "image_files", "placement"}
     | {"teacher_source", "archived_teacher", "hub", "weights", "sources", "mirrors", "downloads"},
@@ -20,7 +20,7 @@ LAYERS = (
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"}
     | {"agreement", "layouts"},
-    {"types", "sections", "bounds", "checks"},
+    {"types", "sections", "bounds", "checks", "talk"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

@@ -15,17 +15,20 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from dmd.card import model_card
-from dmd.checkpoint import save_json, save_tensors
+from dmd.checkpoint import save_json
 from dmd.config import load_config
 from dmd.pipeline import save_generator
-from dmd.report import parameter_table, round_floats, score_table, thin
+from dmd.report import round_floats, thin
+from dmd.tables import parameter_table, score_table, steps_table
 from stages import report
+from tests.stages.made_up import losses, scores, write_system
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = {
     "metrics.json",
     "losses.csv",
-    "losses.png",
+    "health.csv",
+    "steps.csv",
     "samples_teacher.png",
     "samples_before.png",
     "samples_student.png",
@@ -34,52 +37,11 @@ OUTPUTS = {
 }
 
 
-def scores():
-    def model(distance, nfe, seconds):
-        return {
-            "fd_lenet": distance,
-            "kid_lenet": distance / 1000,
-            "class_accuracy": 0.98,
-            "nfe": nfe,
-            "seconds_per_image": seconds,
-            "num_samples": 10000,
-        }
-
-    return {
-        "teacher": model(5.123456789, 20, 0.02),
-        "student_before": model(900.5, 1, 0.001),
-        "student": model(7.987654321, 1, 0.001) | {"fd_to_teacher": 2.5},
-        "data": {"test": {"fd_lenet": 1.7, "class_accuracy": 0.99, "num_samples": 10000}},
-        "speed": {"teacher_over_student_seconds": 20.0},
-        "run": {"features": "lenet", "num_samples": 10000, "teacher": "0123abcd"},
-    }
-
-
-def losses(steps=40):
-    step = np.arange(1, steps + 1)
-    return pd.DataFrame(
-        {"step": step, "distribution_matching": 1 / step, "regression": 0.1 + 1 / step**2, "fake": 0.3 + 0 * step}
-    )
-
-
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     """Everything the stage reads, in a folder of its own."""
     root = tmp_path_factory.mktemp("system")
-    data = root / "data" / "mnist-small"
-    for name in ("training", "evaluation"):
-        (data / name).mkdir(parents=True)
-    save_json(data / "evaluation" / "scores.json", scores())
-    generator = torch.Generator().manual_seed(0)
-    images = {
-        name: torch.randn(200, 1, 28, 28, generator=generator) for name in ("teacher", "student_before", "student", "z")
-    }
-    save_tensors(data / "evaluation" / "samples.safetensors", images | {"label": torch.arange(200) % 10})
-    losses().to_csv(data / "training" / "losses.csv", index=False)
-    steps = {f"images_step_{step:05d}": torch.randn(20, 1, 28, 28, generator=generator) for step in range(0, 41, 4)}
-    history = {"z": images["z"][:20], "label": torch.arange(20) % 10, "x0_pair": images["teacher"][:20]}
-    save_tensors(data / "training" / "history.safetensors", history | steps)
-    save_json(data / "training" / "training.json", {"steps": 40, "parameters": 712345})
+    write_system(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         yield root
@@ -124,18 +86,66 @@ def test_second_run_writes_the_same_bytes(written):
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_page_needs_nothing_from_outside(written):
-    text = (written / "metrics" / "mnist-small" / "report.html").read_text()
+def page_of(folder):
+    text = (folder / "metrics" / "mnist-small" / "report.html").read_text()
     page = Page()
     page.feed(text)
+    return text, page
+
+
+def test_page_needs_nothing_from_outside(written):
+    text, page = page_of(written)
     assert all(link.startswith("data:") for link in page.links)
-    assert page.tags.count("img") == 5
-    assert "script" not in page.tags
-    assert not re.search(r"url\(|@import", text)
+    assert page.tags.count("img") == 3 + 5 + 11 + 10 + 8 + 6  # samples, panels, slider, classes, neighbours, worst
+    assert page.tags.count("svg") == 2 + 2 + 3  # steps, losses (40 updates are one epoch of the pairs), health
+    assert not re.search(r"url\((?!#)|@import", text)
     assert "7.99" in text
+    assert "7.988 ± 0.08" in text
     assert "712,345" in text
     assert "prefers-color-scheme: dark" in text
+    assert "collapsed" not in text
     assert len(text) < 5e6
+
+
+def test_unconditional_models_have_no_classes_on_their_page(tmp_path, monkeypatch):
+    write_system(tmp_path, labels=False)
+    monkeypatch.chdir(tmp_path)
+    report.main(load_config(ROOT / "params.yaml"))
+    text, page = page_of(tmp_path)
+    assert page.tags.count("img") == 3 + 5 + 11 + 8 + 6
+    assert "class accuracy" not in text
+    assert "<h2>Classes</h2>" not in text
+
+
+def test_a_run_that_collapsed_is_named_on_its_page(tmp_path, monkeypatch):
+    write_system(tmp_path)
+    path = tmp_path / "data" / "mnist-small" / "training" / "health.csv"
+    table = pd.read_csv(path)
+    table.loc[5:, "variety"] = 0.001
+    table.to_csv(path, index=False)
+    monkeypatch.chdir(tmp_path)
+    report.main(load_config(ROOT / "params.yaml"))
+    assert "The run collapsed at update 20: constant images" in page_of(tmp_path)[0]
+
+
+def test_text_of_a_run_cannot_become_markup(tmp_path, monkeypatch):
+    evaluation = write_system(tmp_path)
+    save_json(evaluation / "scores.json", scores() | {"run": {"note": "<script>alert(1)</script>"}})
+    monkeypatch.chdir(tmp_path)
+    report.main(load_config(ROOT / "params.yaml"))
+    text, page = page_of(tmp_path)
+    assert page.tags.count("script") == 1
+    assert "&lt;script&gt;" in text
+
+
+def test_steps_end_with_the_one_step_rows(written):
+    steps = pd.read_csv(written / "metrics" / "mnist-small" / "steps.csv")
+    assert steps["model"].tolist() == ["teacher"] * 3 + ["student_before", "student"]
+    assert steps["nfe"].tolist() == [10, 20, 20, 1, 1]
+    assert steps["distance"].tolist() == [9.0, 6.0, 5.12346, 900.5, 7.98765]
+    assert steps["num_samples"].tolist() == [2000] * 2 + [10000] * 3
+    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
+    assert len(steps_table(params, scores(), pd.DataFrame())) == 3
 
 
 def test_long_runs_are_thinned_to_means():
@@ -156,11 +166,16 @@ def test_tables_say_what_was_used():
     table = score_table(scores())
     assert list(table.index) == ["teacher", "one step, before", "one step, after", "real test images"]
     assert table.loc["real test images", "fd_lenet"] == 1.7
+    assert table.loc["teacher", "fd_lenet"] == "5.123 ± 0.051"
+    assert "fd_lenet_std" not in table
     assert np.isnan(table.loc["real test images", "nfe"])
     params = load_config(ROOT / "params.yaml").model_dump(mode="json")
     params["distill"] |= {"steps": 2000, "pairs_batch_size": 64}
     params["pairs"] |= {"count": 12800}
-    used = parameter_table(params, {})["value"]
+    used = parameter_table(params, {})
+    assert list(used) == ["this run"]
+    assert list(parameter_table(params | {"system": "mnist"}, {})) == ["this run", "the talk"]
+    used = used["this run"]
     assert used["epochs of the pairs"] == "10"
     assert used["pre-computed pairs"].startswith("12,800")
     assert "total parameters" not in used
@@ -172,7 +187,7 @@ def test_card_is_what_the_hub_reads(written):
     assert results["fd_lenet"] == 7.98765
     assert results["class_accuracy"] == 0.98
     assert card.data.library_name == "diffusers"
-    assert "| one step, after | 7.988 | 2.5 | 0.98 | 1 | 0.001 |" in card.text
+    assert "| one step, after | 7.988 ± 0.08 | 2.5 | 0.98 ± 0.001 | 1 | 0.001 |" in card.text
 
 
 @pytest.mark.parametrize("num_classes", [10, None])

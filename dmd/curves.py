@@ -1,0 +1,155 @@
+"""Curves as SVG that takes its ink from the page around it, so that light and dark pages show the same file."""
+
+import io
+import re
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+LOSSES = {
+    "distribution_matching": "distribution matching",
+    "regression": "regression",
+    "fake": "fake score",
+}
+"""Columns of losses.csv and their titles."""
+
+COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
+"""Of lines; each stands out on white and on near-black."""
+
+INK = "#010203"
+"""What is drawn in it takes the page's own colour of text."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.8,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "path.simplify_threshold": 0.6,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "grid.color", "xtick.color"), INK
+    ),
+    "ytick.color": INK,
+}
+
+
+def epoch_spans(steps: int, epoch: float) -> dict[str, slice]:
+    """Rows of the first and of the last whole epoch of `epoch` updates each, by title; one span if there is but one."""
+    size = max(2, min(round(epoch), steps))
+    last = max(steps // size - 1, 0)
+    spans = {"first epoch": slice(0, size), f"epoch {last + 1}": slice(last * size, (last + 1) * size)}
+    return spans if last else {"first epoch": spans["first epoch"]}
+
+
+@mpl.rc_context(STYLE)
+def losses_curves(losses: pd.DataFrame, epoch: float) -> dict[str, str]:
+    """The three losses over the whole run, then in its first and last whole epoch on one scale: title → SVG.
+
+    `losses` has a column `step` and those of `LOSSES`; an epoch is `epoch` updates.
+    """
+    spans = epoch_spans(len(losses), epoch)
+    parts = {title: losses.iloc[rows] for title, rows in spans.items()}
+    limits = {name: _limits(pd.concat([part[name] for part in parts.values()])) for name in LOSSES}
+    whole = _stacked(losses, {})
+    return {"whole run": whole} | {title: _stacked(part, limits) for title, part in parts.items()}
+
+
+@mpl.rc_context(STYLE)
+def health_curves(health: pd.DataFrame) -> dict[str, str]:
+    """The table of health.csv: gradients at the images, drift and variety, clipping; title → SVG."""
+    groups = {
+        "gradient norm at the images": {
+            "grad_norm_distribution_matching": "distribution matching",
+            "grad_norm_regression": "regression",
+        },
+        "generated images against the pairs'": {
+            "mean_difference": "mean, difference",
+            "deviation_difference": "standard deviation, difference",
+            "variety": "variety, ratio",
+        },
+        "share of clipped updates": {"clipped_generator": "generator", "clipped_fake": "fake score"},
+    }
+    curves = {}
+    for title, columns in groups.items():
+        figure, (axis,) = _figure()
+        for colour, (name, label) in zip(COLOURS, columns.items(), strict=False):
+            axis.plot(health["step"], health[name], color=colour, label=label, linewidth=1.2)
+        if title.startswith("gradient"):
+            axis.set_yscale("symlog", linthresh=max(health[list(columns)].abs().max().max() / 1e3, 1e-12))
+        axis.set_xlabel("generator update")
+        figure.legend(loc="outside upper left", ncols=2)
+        curves[title] = to_svg(figure)
+    return curves
+
+
+@mpl.rc_context(STYLE)
+def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
+    """Distance over network calls and over seconds an image, both axes logarithmic: title → SVG.
+
+    `steps` is `dmd.tables.steps_table`: one line for each of the teacher's solvers, guidance scales and numbers of
+    samples; one mark for each student.
+    """
+    axes = {"nfe": "network calls an image", "seconds_per_image": "seconds an image"}
+    curves = {}
+    for column, label in axes.items():
+        figure, (axis,) = _figure(height=3.4)
+        teacher = steps[steps["model"] == "teacher"].sort_values(column)
+        colours = iter(COLOURS * (1 + len(teacher)))
+        for (solver, scale, samples), rows in teacher.groupby(["solver", "guidance_scale", "num_samples"], sort=True):
+            title = f"{solver}, guidance {scale:g}, n = {samples:,}"
+            axis.plot(rows[column], rows["distance"], ".-", color=next(colours), label=title, linewidth=1)
+        for model, (title, marker) in {"student_before": ("before", "s"), "student": ("after", "*")}.items():
+            for row in steps[steps["model"] == model].itertuples():
+                label_of = f"one step, {title}, n = {row.num_samples:,}"
+                at = getattr(row, column)
+                axis.plot([at], [row.distance], marker, color=INK, markersize=8, label=label_of)
+        axis.set(xscale="log", yscale="log", xlabel=label, ylabel=distance)
+        figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
+        curves[f"distance over {label.removesuffix(' an image')}"] = to_svg(figure)
+    return curves
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element without time or version, in the page's ink; equal figures give equal text."""
+    text = io.StringIO()
+    salt = "-".join(axis.get_xlabel() + axis.get_ylabel() + axis.get_title() for axis in figure.axes)
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    body = text.getvalue()
+    body = body[body.index("<svg") :].replace(INK, "currentColor")
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1), count=1
+    )
+
+
+def _figure(rows: int = 1, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.6, height), layout="constrained")
+    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def _stacked(losses: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> str:
+    figure, axes = _figure(len(LOSSES), 5.2)
+    for axis, colour, (name, title) in zip(axes, COLOURS, LOSSES.items(), strict=False):
+        mean = losses[name].rolling(max(1, len(losses) // 25), center=True, min_periods=1).mean()
+        axis.plot(losses["step"], losses[name], color=colour, linewidth=0.6, alpha=0.4)
+        axis.plot(losses["step"], mean, color=colour, linewidth=1.4)
+        axis.set_title(title, loc="left")
+        axis.set_ylim(*limits.get(name, (None, None)))
+    axes[-1].set_xlabel("generator update")
+    return to_svg(figure)
+
+
+def _limits(values: pd.Series) -> tuple[float, float]:
+    margin = 0.05 * (values.max() - values.min()) or 1e-6
+    return values.min() - margin, values.max() + margin

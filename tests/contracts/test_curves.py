@@ -1,0 +1,76 @@
+"""Curves show the rows they say, are drawn in the page's ink, and equal numbers give equal text."""
+
+import xml.etree.ElementTree as ET
+
+import pandas as pd
+import pytest
+
+from dmd.curves import INK, epoch_spans, health_curves, losses_curves, steps_curves
+from dmd.health import find_collapse
+from dmd.tables import STEPS
+from tests.stages.made_up import health, losses
+
+TICKS = "{http://www.w3.org/2000/svg}text"
+
+
+def words(svg):
+    return [element.text for element in ET.fromstring(svg).iter(TICKS)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "epoch", "expected"),
+    [
+        (800, 64.0, {"first epoch": (0, 64), "epoch 12": (704, 768)}),
+        (128, 64.0, {"first epoch": (0, 64), "epoch 2": (64, 128)}),
+        (100, 64.0, {"first epoch": (0, 64)}),
+        (30, 64.0, {"first epoch": (0, 30)}),
+    ],
+)
+def test_epochs_are_whole_passes_over_the_pairs(steps, epoch, expected):
+    assert {title: (rows.start, rows.stop) for title, rows in epoch_spans(steps, epoch).items()} == expected
+
+
+def test_losses_show_the_whole_run_its_first_epoch_and_a_later_one():
+    curves = losses_curves(losses(200), 50.0)
+    assert list(curves) == ["whole run", "first epoch", "epoch 4"]
+    assert [words(svg).count("regression") for svg in curves.values()] == [1, 1, 1]
+    assert {"160", "180", "200"} <= set(words(curves["epoch 4"]))
+    assert not {"160", "180"} & set(words(curves["first epoch"]))
+
+
+def test_svg_is_one_element_in_the_pages_ink_and_always_the_same():
+    curves = {**losses_curves(losses(), 20.0), **health_curves(health())}
+    again = {**losses_curves(losses(), 20.0), **health_curves(health())}
+    assert curves == again
+    for svg in curves.values():
+        root = ET.fromstring(svg)
+        assert "width" not in root.attrib
+        assert "viewBox" in root.attrib
+        assert "currentColor" in svg
+        assert INK not in svg
+        assert "<metadata" not in svg
+
+
+def test_health_is_drawn_where_a_gradient_is_zero_too():
+    assert find_collapse(health()) is None
+    assert next(iter(health_curves(health()))) == "gradient norm at the images"
+
+
+def test_the_student_is_a_mark_at_one_call_beside_the_teachers_lines():
+    rows = [
+        ("teacher", 1.5, "ddim", 10, 10, 9.0, 0.01, 2000),
+        ("teacher", 1.5, "ddim", 20, 20, 6.0, 0.02, 2000),
+        ("teacher", 1.5, "unipc", 8, 8, 7.0, 0.01, 10000),
+        ("student_before", None, None, 1, 1, 90.0, 0.001, 10000),
+        ("student", None, None, 1, 1, 8.0, 0.001, 10000),
+    ]
+    curves = steps_curves(pd.DataFrame(rows, columns=STEPS), "fd_lenet")
+    assert list(curves) == ["distance over network calls", "distance over seconds"]
+    for svg in curves.values():
+        legend = {word for word in words(svg) if word and "n = " in word}
+        assert legend == {
+            "ddim, guidance 1.5, n = 2,000",
+            "unipc, guidance 1.5, n = 10,000",
+            "one step, before, n = 10,000",
+            "one step, after, n = 10,000",
+        }

@@ -36,10 +36,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def save_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, atomically."""
+def save_json(path: Path, value: Any, sort_keys: bool = True) -> None:
+    """Write JSON, atomically; with sorted keys, or in their order."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -111,7 +111,7 @@ class TrainingState:
             "learning_rates": {name: _learning_rates(item) for name, item in self.optimizers.items()},
             "averages": {name: item.optimization_step for name, item in self.averages.items()},
         }
-        save_json(temporary / "state.json", numbers)
+        save_json(temporary / "state.json", numbers, sort_keys=False)  # a table's columns keep their order
         hashes = {name: file_sha256(temporary / name) for name in ("state.json", "state.safetensors")}
         save_json(temporary / HASHES, hashes | {f"../{path.name}": file_sha256(path) for path in beside})
         target = folder / f"step-{step:08d}"

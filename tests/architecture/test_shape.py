@@ -21,6 +21,7 @@ FOLDERS = (
     "tests/contracts",
     "tests/maths",
     "tests/pipeline",
+    "tests/survival",
     "tests/stages",
     "tools",
 )

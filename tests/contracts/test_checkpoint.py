@@ -83,6 +83,12 @@ def test_a_resumed_run_is_bit_identical(cut: int, tmp_path: Path) -> None:
     assert_identical(resumed.steps(cut, STEPS).everything(), uninterrupted.everything())
 
 
+def test_a_record_keeps_the_order_of_its_keys(tmp_path: Path) -> None:
+    Run().state.save(tmp_path, 1, {"rows": [{"step": 0, "b": 1, "a": 2}]})
+    _, record = Run().state.resume(tmp_path)
+    assert list(record["rows"][0]) == ["step", "b", "a"]
+
+
 def test_nothing_saved_is_step_zero(tmp_path: Path) -> None:
     assert Run().state.resume(tmp_path / "missing") == (0, None)
 

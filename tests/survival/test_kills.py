@@ -1,0 +1,72 @@
+"""Killed at any moment and run again, a stage leaves to the bit what it leaves without a kill."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.survival.figures import keep
+from tests.survival.victims import Hunt, Victims, make_images, make_system, outputs
+
+STAGES = ("pairs", "distill", "teacher")
+HUNDREDS = {"pairs": 80, "distill": 120, "teacher": 20}
+
+
+@pytest.fixture(scope="module")
+def victims() -> Iterator[Victims]:
+    server = Victims()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def systems(victims: Victims, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each stage, with all that the stage reads."""
+    folders = {stage: tmp_path_factory.mktemp(stage) / "system" for stage in STAGES}
+    make_system(folders["pairs"])
+    shutil.copytree(folders["pairs"], folders["distill"])
+    victims.run("pairs", folders["distill"])
+    shutil.rmtree(folders["distill"] / ".work")
+    make_images(folders["teacher"])
+    return folders
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_ends_as_if_nothing_had_happened(
+    stage: str, victims: Victims, systems: dict[str, Path], tmp_path: Path
+) -> None:
+    kills, identical = Hunt(victims, stage, systems[stage], tmp_path).kill(3, seed=1)
+    assert kills > 0
+    assert identical
+
+
+def test_the_comparison_notices_one_step(victims: Victims, systems: dict[str, Path], tmp_path: Path) -> None:
+    """What the other tests compare does depend on the last update and on the last pair."""
+    shutil.copytree(systems["distill"], tmp_path / "one")
+    shutil.copytree(systems["distill"], tmp_path / "other")
+    params = tmp_path / "other" / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("steps: 10\n", "steps: 9\n"), encoding="utf-8")
+    for name in ("one", "other"):
+        victims.run("distill", tmp_path / name)
+    one, other = outputs(tmp_path / "one"), outputs(tmp_path / "other")
+    same = {name for name in one if one[name] == other[name]}
+    assert same <= {"teacher", "pairs", "health.csv"}  # the last of these has a row every so many steps
+    assert {"generator", "tensors", "numbers", "losses.csv", "history.safetensors"} <= one.keys()
+
+
+@pytest.mark.slow
+def test_hundreds_of_kills(victims: Victims, systems: dict[str, Path], tmp_path: Path) -> None:
+    figures: dict[str, dict[str, int]] = {}
+    for stage, wanted in HUNDREDS.items():
+        (tmp_path / stage).mkdir()
+        hunt, total, identical, seed = Hunt(victims, stage, systems[stage], tmp_path / stage), 0, 0, 1000
+        while total < wanted:
+            seed += 1
+            kills, same = hunt.kill(min(8, wanted - total), seed)
+            total, identical = total + kills, identical + kills * same
+            print(f"{stage}: {identical} of {total}", flush=True)
+        figures[stage] = {"total": total, "identical": identical}
+    both = {key: figures["pairs"][key] + figures["distill"][key] for key in ("total", "identical")}
+    keep(kills=both | {"stages": figures})
+    assert all(entry["identical"] == entry["total"] for entry in figures.values())

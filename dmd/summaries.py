@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
@@ -121,14 +123,25 @@ def summarise_pixels(
 
 @torch.no_grad()
 def summarise_model(net: nn.Module, model: Model, noises: Noises, batch_size: int, title: str) -> Summary:
-    """Draw from all noises, behind a progress bar named `title`. Images are cut to [-1, 1], as in pictures."""
+    """Draw from all noises, behind a progress bar named `title`. Images are cut to [-1, 1], as in pictures.
 
-    def batches() -> Iterator[Batch]:
-        total = -(-noises.count // batch_size)
-        for z, labels in track(noises.batches(batch_size), title, total=total, unit="batch"):
-            yield model(z, labels).clamp(-1, 1), labels
+    Processes of one run draw the batches in turns; each gets all images, in order, and sums them up alike.
+    """
+    return summarise(net, shared_batches(model, noises, batch_size, title), noises.count)
 
-    return summarise(net, batches(), noises.count)
+
+@torch.no_grad()
+def shared_batches(model: Model, noises: Noises, batch_size: int, title: str) -> Iterator[Batch]:
+    """The model's images of all noises, in order, each batch drawn by one of the processes of this run."""
+    run, starts = PartialState(), range(0, noises.count, batch_size)
+    rounds = range(0, len(starts), run.num_processes)
+    for number in track(rounds, title, total=len(rounds), unit="batch"):
+        mine: list[Batch] = []
+        for start in starts[number + run.process_index : number + run.process_index + 1]:  # none past the end
+            z, labels = noises.batch(start, start + batch_size)
+            mine.append((model(z, labels).clamp(-1, 1), labels))
+        for images, labels in gather_object(mine) if run.num_processes > 1 else mine:
+            yield images.to(noises.device), None if labels is None else labels.to(noises.device)
 
 
 def _light(images: Images) -> Float64[Tensor, "2"]:

@@ -62,6 +62,15 @@ def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
     return alone(Path(".work", "locks", f"{stage}-{system}"), f"the stage `{stage}` of {system}")
 
 
+def join_on_cpu() -> None:
+    """Let accelerate see the group that a launcher made where there is no accelerator: it looks for one only if told.
+
+    Else each of torchrun's processes on a CPU takes itself for the only one.
+    """
+    if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+
 def leave_group() -> None:
     """Take leave of the other processes of the run, if there are any."""
     if torch.distributed.is_initialized():
@@ -83,6 +92,7 @@ def run(stage: Callable[[Config], None]) -> None:
     def command(params: ParamsFile) -> None:
         keep_freed_memory()
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        join_on_cpu()
         signal.signal(signal.SIGTERM, end_clearly)
         try:
             config, before = load_config(params), loaded_sources()

@@ -91,8 +91,6 @@ def facts(config: Config, device: torch.device) -> dict[str, Any]:
 def main(config: Config) -> None:
     """Write data/<system>/evaluation: scores.json, per_class.csv and samples, neighbours, worst as safetensors."""
     accelerator = Accelerator()
-    if not accelerator.is_main_process:
-        return
     device, settings, data = accelerator.device, config.evaluate, Path("data", config.system)
     teacher = Teacher.load(Path("models", config.system, "teacher"))
     check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
@@ -101,9 +99,12 @@ def main(config: Config) -> None:
     evaluator = build_evaluator(config, pixels, labels, device)
     noises = evaluator.noises
 
-    times = {name: latency(model, noises[0], LATENCY_BATCH) for name, model in models.items()}
+    timed = models if accelerator.is_main_process else {}
+    times = {name: latency(model, noises[0], LATENCY_BATCH) for name, model in timed.items()}
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", partial(keep_teacher, config))}
     drawn |= {name: evaluator.draw(models[name], name) for name in ("student_before", "student")}
+    if not accelerator.is_main_process:
+        return
     nfe = count_nfe(teacher.scheduler_config, settings.solver, settings.num_steps, settings.timestep_spacing)
     scores: dict[str, Any] = {"latency": times}
     for name, summaries in drawn.items():

@@ -76,14 +76,19 @@ def test_a_folders_hash_is_its_names_and_contents(tmp_path: Path) -> None:
     assert len({first, *others}) == 6
 
 
+def fill_and_crash(folder: Path) -> None:
+    with whole_folder(folder) as part:
+        (part / "b").write_text("2")
+        crash()
+
+
 def test_a_folder_takes_the_others_place_only_when_it_is_filled(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with whole_folder(out) as part:
         (part / "a").write_text("1")
         assert not out.exists()
-    with pytest.raises(KeyboardInterrupt), whole_folder(out) as part:
-        (part / "b").write_text("2")
-        crash()
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_crash(out)
     assert [path.name for path in out.iterdir()] == ["a"]
     with whole_folder(out) as part:  # what the crash left is not part of it
         (part / "c").write_text("3")

@@ -1,17 +1,26 @@
 """A warm server of victims: it has everything imported, and forks a real process for each stage command it is given.
 
-One line in, `<stage> <folder>`; two lines out: the process id, and later its exit status as `subprocess` gives it.
-The folder holds params.yaml; what the process prints goes to `log` there.
+One line in, `<stage> <number> <folder>`; two lines out: the ids of so many processes, which form a group as torchrun's
+do where they are several, and later their exit statuses as `subprocess` gives them. The folder holds params.yaml; what
+the processes print goes to `log` there.
 """
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
+from dmd.checkpoint import save_tensors
+from dmd.config import Config
+from dmd.features import LeNet
+from dmd.noises import Noises
+from dmd.summaries import summarise_model
+from dmd.work import is_first_process
 from stages import cli, distill, pairs, teacher
 
 STAGES = {"pairs": pairs, "teacher": teacher, "distill": distill}
@@ -28,6 +37,17 @@ def keep_last_checkpoint(finish: Callable[[Path], None]) -> Callable[[Path], Non
     return copying
 
 
+def summarise(_: Config) -> None:
+    """Draw 27 noises in batches of 4, which neither two nor four processes share evenly, and keep the summary."""
+    torch.manual_seed(0)
+    net, weight = LeNet(image_size=16, feature_dim=6).eval(), torch.rand(1, 1, 16, 16)
+    noises = Noises(0, 27, (1, 16, 16), 10, torch.device("cpu"))
+    Accelerator()
+    summary = summarise_model(net, lambda z, labels: z * weight + labels[:, None, None, None] / 9, noises, 4, "draw")
+    if is_first_process():
+        save_tensors(Path("summary.safetensors"), summary.tensors())
+
+
 def command(stage: str, folder: Path) -> int:
     """Run the stage in `folder`, exactly as its command does."""
     os.chdir(folder)
@@ -36,10 +56,27 @@ def command(stage: str, folder: Path) -> int:
         os.dup2(log, stream)
     sys.argv = [stage, "params.yaml"]
     try:
-        cli.run(STAGES[stage].main)
+        cli.run(summarise if stage == "summarise" else STAGES[stage].main)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def fork(stage: str, number: int, folder: Path) -> list[int]:
+    """Ids of `number` processes that run the stage, with the environment that a launcher gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(number):
+        child = os.fork()
+        if child == 0:
+            if number > 1:
+                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(number)}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os._exit(command(stage, folder))
+        children.append(child)
+    return children
 
 
 def main() -> None:
@@ -49,13 +86,10 @@ def main() -> None:
         module.finish = keep_last_checkpoint(module.finish)
     print("ready", flush=True)
     for line in sys.stdin:
-        stage, folder = line.rstrip("\n").split(" ", 1)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(command(stage, Path(folder)))
-        print(pid, flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        stage, number, folder = line.rstrip("\n").split(" ", 2)
+        children = fork(stage, int(number), Path(folder))
+        print(*children, flush=True)
+        print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
 
 
 if __name__ == "__main__":

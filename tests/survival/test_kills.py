@@ -1,7 +1,6 @@
 """Killed at any moment and run again, a stage leaves to the bit what it leaves without a kill."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from tests.survival.victims import Hunt, Victims, make_images, make_system, outp
 
 STAGES = ("pairs", "distill", "teacher")
 HUNDREDS = {"pairs": 80, "distill": 120, "teacher": 20}
-
-
-@pytest.fixture(scope="module")
-def victims() -> Iterator[Victims]:
-    server = Victims()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

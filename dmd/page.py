@@ -64,7 +64,7 @@ class Table:
     @property
     def rows(self) -> list[tuple[str, list[str], Picture | None]]:
         """Name, formatted cells and picture of each row."""
-        pictures = self.pictures or [None] * len(self.frame)
+        pictures: Sequence[Picture | None] = self.pictures or [None] * len(self.frame)
         cells = [[format_number(cell) for cell in row] for row in self.frame.to_numpy(dtype=object)]
         return list(zip(map(str, self.frame.index), cells, pictures, strict=True))
 

@@ -38,7 +38,7 @@ def score_table(scores: Mapping[str, Any]) -> pd.DataFrame:
         if entry:
             rows[name] = _with_spread({key: value for key, value in entry.items() if not isinstance(value, Mapping)})
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table[sorted(table, key=lambda name: (_rank(name), list(table).index(name)))]
+    return table[sorted(table, key=lambda name: (_rank(str(name)), list(table).index(name)))]
 
 
 def _rank(name: str) -> int:
@@ -58,6 +58,7 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
     """What was used; index: parameter, columns: `this run` and, for a system of the talk, `the talk`."""
     teacher, pairs, distill = params["teacher"], params["pairs"], params["distill"]
     schedule = teacher["schedule"]
+    betas = schedule and f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}"
     epochs = distill["steps"] * distill["pairs_batch_size"] / pairs["count"]
     values = {
         "total parameters": f"{training['parameters']:,}" if "parameters" in training else None,
@@ -68,8 +69,8 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
         "batch size": f"{distill['batch_size']} noises + {distill['pairs_batch_size']} pairs",
         "epochs of the pairs": f"{epochs:.4g}",
         "steps": f"{distill['steps']:,}",
-        "betas": f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}",
-        "timesteps T": str(schedule["num_train_timesteps"]),
+        "betas": betas or "the checkpoint's",
+        "timesteps T": f"{schedule['num_train_timesteps']:,}" if schedule else "the checkpoint's",
         "generator timestep t*": str(distill["generator_timestep"]),
         "regression": f"{params['alpha']:g} · {distill['perceptual']['name']} at {distill['perceptual']['resolution']}",
         "guidance scale": f"{params['guidance_scale']:g}",

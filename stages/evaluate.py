@@ -85,6 +85,7 @@ def facts(config: Config, device: torch.device) -> dict[str, Any]:
         **{f"teacher_{key}": origin[key] for key in ("source", "revision", "note") if key in origin},
         "teacher_sha256": folder_sha256(Path("models", config.system, "teacher")),
         "pairs_sha256": file_sha256(data / "pairs" / "manifest.csv"),
+        "dataset_sha256": folder_sha256(data / "dataset"),
     }
 
 

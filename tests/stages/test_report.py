@@ -176,6 +176,9 @@ def test_tables_say_what_was_used():
     assert list(used) == ["this run"]
     assert list(parameter_table(params | {"system": "mnist"}, {})) == ["this run", "the talk"]
     used = used["this run"]
+    assert used["betas"] == "0.0001 … 0.02, linear"
+    left = params | {"teacher": params["teacher"] | {"schedule": None}}
+    assert parameter_table(left, {}).loc["betas", "this run"] == "the checkpoint's"
     assert used["epochs of the pairs"] == "10"
     assert used["pre-computed pairs"].startswith("12,800")
     assert "total parameters" not in used

@@ -82,7 +82,7 @@ def divide(items: Sequence[Item]) -> dict[str, list[Item]]:
     }
 
 
-def save_splits(folder: Path, splits: Mapping[str, Pixels]) -> None:
+def save_splits(folder: Path, splits: Mapping[str, torch.Tensor]) -> None:
     """Write `<split>.safetensors` with `pixels` for each split."""
     for split, pixels in splits.items():
         save_tensors(folder / f"{split}.safetensors", {"pixels": pixels})

@@ -43,7 +43,8 @@ def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[in
             save_splits(part, {split: read_images(paths, image_shape) for split, paths in images.items()})
         elif name == "lfw-faces":
             place(sources.LFW_FACES, downloads, part / sources.LFW_FACES.name)
-            save_splits(part, divide_faces(read_faces(part / sources.LFW_FACES.name, image_shape)))
+            faces = read_faces(part / sources.LFW_FACES.name, image_shape)
+            save_splits(part, {split: faces[rows] for split, rows in divide(range(len(faces))).items()})
             (part / sources.LFW_FACES.name).unlink()
         else:
             for original in sources.MNIST_FILES if name == "mnist" else sources.CIFAR10_FILES:
@@ -63,8 +64,3 @@ def read_faces(path: Path, image_shape: Sequence[int]) -> Pixels:
     grey = torch.from_numpy(faces).float().unsqueeze(1)
     resized = functional.interpolate(grey, (height, width), mode="bilinear", antialias=True, align_corners=False)
     return (resized.clamp(0, 1) * 255).round().to(torch.uint8).expand(-1, channels, -1, -1).contiguous()
-
-
-def divide_faces(pixels: Pixels) -> dict[str, Pixels]:
-    """Every fifth face is held out."""
-    return {split: pixels[rows] for split, rows in divide(range(len(pixels))).items()}

@@ -32,6 +32,7 @@ DOCUMENTS = (
     "Makefile",
     "README.md",
     "docs/architecture.md",
+    "docs/systems.md",
     "dvc.lock",
     "dvc.yaml",
     "params.yaml",

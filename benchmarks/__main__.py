@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 import typer
 
-from benchmarks import distill, evaluation, one_step, pairs
+from benchmarks import distill, evaluation, memory, one_step, options, pairs
 from benchmarks.workers import CLOCKS, Plan
 from dmd.checkpoint import load_json, save_json
 
@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "pairs": pairs.measure,
     "one_step": one_step.measure,
     "evaluation": evaluation.measure,
+    "options": options.measure,
+    "memory": memory.measure,
 }
 
 

@@ -1,15 +1,12 @@
 """An iteration of the distillation: against the floor of its network passes, and against the textbook loop."""
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 from benchmarks.repeats import combine, ratio, summary
 from benchmarks.shipped import Shipped, count_flops
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.distiller import Distiller
-from dmd.perceptual import build_perceptual
 
 ITERATIONS = 2
 PASSES = 4
@@ -18,20 +15,11 @@ PASSES = 4
 def ours() -> Jobs:
     """This project's iteration, and the plain forward passes of its batch sizes in the same process."""
     shipped = Shipped()
-    config, settings = shipped.config, shipped.config.distill
+    settings = shipped.config.distill
     single, double = settings.batch_size, settings.batch_size + settings.pairs_batch_size
     forward = {"forward": shipped.forward(single), "forward_both": shipped.forward(double)}
     flops = {name: count_flops(run) for name, run in forward.items()}
-    distiller = Distiller(
-        shipped.teacher.denoiser,
-        shipped.pair_store(8 * settings.pairs_batch_size),
-        build_perceptual("pixel", config.dataset.image_shape[1], Path()),
-        settings,
-        regression_weight=config.alpha,
-        guidance_scale=config.guidance_scale,
-        num_classes=shipped.classes,
-        seed=0,
-    )
+    distiller = shipped.distiller(shipped.write_pairs(8 * settings.pairs_batch_size))
     steps = itertools.count()
     jobs: dict[str, Any] = {name: lambda run=run: [run() for _ in range(PASSES)] for name, run in forward.items()}
     jobs["iteration"] = lambda: [distiller.step(next(steps)) for _ in range(ITERATIONS)] and None

@@ -13,7 +13,8 @@ from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
 from dmd.features import load_features
-from dmd.scores import score, summarise_pixels
+from dmd.scores import score
+from dmd.summaries import summarise_pixels
 
 COUNT = 5000
 FEATURES = Path("assets") / "lenet"
@@ -61,19 +62,19 @@ class Extractor(FeatureExtractorBase):
         return (self.net(input.float() / 127.5 - 1)[0],)
 
 
-def images() -> tuple[Tensor, Tensor]:
+def images(count: int) -> tuple[Tensor, Tensor]:
     """Two sets of random images, uint8: what they show does not matter to time, and both sides see the same."""
     shipped, source = Shipped(), torch.Generator().manual_seed(0)
     channels, height, width = shipped.config.dataset.image_shape
-    size = COUNT, channels, height // 4, width // 4
+    size = count, channels, height // 4, width // 4
     coarse = [torch.randint(high, size, generator=source, dtype=torch.uint8) for high in (256, 200)]
     both = [image.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3) for image in coarse]
     return both[0], both[1]
 
 
-def ours(batch: int) -> Jobs:
-    """Moments, kernel distance, precision and recall, as the stage `evaluate` computes them."""
-    net, sets = load_features(FEATURES), images()
+def ours(count: int, batch: int) -> Jobs:
+    """All scores of a set that the stage `evaluate` computes; more than the other side's."""
+    net, sets = load_features(FEATURES), images(count)
 
     def run() -> dict[str, float]:
         drawn, real = (summarise_pixels(net, pixels, None, batch, torch.device("cpu")) for pixels in sets)
@@ -82,10 +83,10 @@ def ours(batch: int) -> Jobs:
     return {"score": run}
 
 
-def theirs(batch: int) -> Jobs:
-    """The same scores by torch-fidelity."""
+def theirs(count: int, batch: int) -> Jobs:
+    """Fréchet and kernel distance, precision and recall, by torch-fidelity."""
     register_feature_extractor("lenet", Extractor)
-    drawn, real = (Pixels(pixels) for pixels in images())
+    drawn, real = (Pixels(pixels) for pixels in images(count))
 
     def run() -> dict[str, float]:
         return calculate_metrics(
@@ -96,7 +97,7 @@ def theirs(batch: int) -> Jobs:
             kid=True,
             prc=True,
             kid_subsets=10,
-            kid_subset_size=COUNT // 10,
+            kid_subset_size=count // 10,
             batch_size=batch,
             cuda=False,
             cache=False,
@@ -109,7 +110,7 @@ def theirs(batch: int) -> Jobs:
 def measure(plan: Plan) -> dict[str, Any]:
     """Seconds of each side, the ratio, and the scores of both, which agree."""
     batch = Shipped().config.evaluate.batch_size
-    our_side, their_side = Worker(ours, batch, tuned=True), Worker(theirs, batch, tuned=False)
+    our_side, their_side = Worker(ours, COUNT, batch, tuned=True), Worker(theirs, COUNT, batch, tuned=False)
     sides = {"ours": (our_side, "score"), "torch_fidelity": (their_side, "score")}
     times, facts = in_turns(sides, plan, finally_ask=sides)
     return {

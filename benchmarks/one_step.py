@@ -4,14 +4,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
 
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
 from dmd.denoiser import BaseDenoiser
+from dmd.generator import OneStepGenerator
 from dmd.pipeline import save_generator
 from dmd.sampler import sample
+from tools.export_onnx import OnnxGenerator, export_onnx
 
 PART = 10
 STEPS = 1000
@@ -32,11 +35,15 @@ def jobs(count: int) -> Jobs:
     def solve(denoiser: BaseDenoiser, *solver: Any) -> None:
         sample(denoiser, z, labels, scheduler, *solver)
 
+    onnx = folder / "generator.onnx"
+    export_onnx(OneStepGenerator(shipped.teacher.denoiser, timestep), onnx, shipped.classes is not None)
+    exported = OnnxGenerator(onnx, torch.get_num_threads())
     rounds = max(1, 64 // count // 4)
     plain, guided, forward = shipped.teacher.denoiser, shipped.guided, shipped.forward(count)
     return {
         "forward": lambda: [forward() for _ in range(rounds)] and None,
         "one_step": lambda: [pipeline(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
+        "onnxruntime": lambda: [exported(z, labels) for _ in range(rounds)] and None,
         "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
         "teacher_best": lambda: solve(guided, *own),
         "rounds": lambda: rounds,
@@ -48,16 +55,18 @@ def measure(plan: Plan) -> dict[str, Any]:
     record: dict[str, Any] = {"seconds_an_image": {}}
     for count in BATCHES:
         worker = Worker(jobs, count, tuned=True)
-        names = ("forward", "one_step", "teacher_part", "teacher_best")
+        names = ("forward", "one_step", "onnxruntime", "teacher_part", "teacher_best")
         times, facts = in_turns(
             {name: (worker, name) for name in names}, plan, finally_ask={"rounds": (worker, "rounds")}
         )
-        share = {"forward": 1 / facts["rounds"], "one_step": 1 / facts["rounds"], "teacher_part": STEPS / PART}
+        share = dict.fromkeys(("forward", "one_step", "onnxruntime"), 1 / facts["rounds"])
+        share["teacher_part"] = STEPS / PART
         each = {name: [value * share.get(name, 1) / count for value in times[name]] for name in names}
         each["teacher_1000"] = each.pop("teacher_part")
         record["seconds_an_image"][str(count)] = {name: summary(values) for name, values in each.items()}
         record["ratios"] = {
             "one_step_over_forward": ratio(each["one_step"], each["forward"]),
+            "onnxruntime_over_pipeline": ratio(each["onnxruntime"], each["one_step"]),
             "teacher1000_over_student": ratio(each["teacher_1000"], each["one_step"]),
             "teacher_best_over_student": ratio(each["teacher_best"], each["one_step"]),
         }

@@ -1,5 +1,6 @@
 """What is measured: the default system with the teacher that ships in assets/, so that nothing has to run before."""
 
+import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dmd.config import Config, load_config
 from dmd.denoiser import BaseDenoiser, with_guidance
+from dmd.distiller import Distiller
 from dmd.pairs import PairRecipe, PairStore, shard_rows, write_shards
+from dmd.perceptual import build_perceptual
 from dmd.teacher import Teacher
 
 PARAMS = Path("params.yaml")
@@ -50,8 +53,8 @@ class Shipped:
 
         return run
 
-    def pair_store(self, count: int) -> PairStore:
-        """A store of `count` pairs of random images: their values do not matter to time or memory."""
+    def write_pairs(self, count: int) -> Path:
+        """A folder of `count` pairs of random images: their values do not matter to time or memory."""
         sampling, shape = self.config.pairs, self.config.dataset.image_shape
         solver = sampling.solver, sampling.num_steps, sampling.timestep_spacing
         scale = self.config.guidance_scale
@@ -63,7 +66,20 @@ class Shipped:
         folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
         shards = shard_rows(count, sampling.shard_size)
         write_shards(folder, shards, lambda rows: {name: part[list(rows)] for name, part in pairs.items()}, recipe, "")
-        return PairStore(folder)
+        return folder
+
+    def distiller(self, pairs: Path, **changes: Any) -> Distiller:
+        """The distillation that the params describe, with other settings where given."""
+        return Distiller(
+            copy.deepcopy(self.teacher.denoiser),
+            PairStore(pairs),
+            build_perceptual("pixel", self.config.dataset.image_shape[1], Path()),
+            self.config.distill.model_copy(update=changes),
+            regression_weight=self.config.alpha,
+            guidance_scale=self.config.guidance_scale,
+            num_classes=self.classes,
+            seed=0,
+        )
 
 
 def count_flops(run: Callable[[], Any]) -> int:

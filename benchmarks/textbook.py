@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.shipped import Shipped
+from dmd.pairs import PairStore
 
 
 class TextbookLoop:
@@ -29,7 +30,7 @@ class TextbookLoop:
             torch.optim.AdamW(net.parameters(), rate, betas, weight_decay=decay)
             for net, rate in zip((self.generator, self.fake), rates, strict=True)
         ]
-        store = shipped.pair_store(2 * self.settings.pairs_batch_size)
+        store = PairStore(shipped.write_pairs(2 * self.settings.pairs_batch_size))
         self.pairs = store.read(range(len(store)))
 
     def __call__(self) -> Mapping[str, float]:

@@ -11,7 +11,8 @@ from typing import Any, Self
 from benchmarks.repeats import Seconds
 from stages import cli
 
-Jobs = Mapping[str, Callable[[], Any]]
+Job = Callable[[], Any]
+Jobs = Mapping[str, Job]
 """What one side can do, by name."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

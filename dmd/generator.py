@@ -26,5 +26,5 @@ class OneStepGenerator(nn.Module):
 
     def forward(self, z: Images, labels: Labels | None = None) -> Images:
         """Images from noise `z` ~ N(0, I)."""
-        t = torch.full((len(z),), self.timestep, device=z.device)
+        t = torch.full(z.shape[:1], self.timestep, device=z.device)
         return self.denoiser(self.input_scale * z, t, labels)

@@ -1,6 +1,5 @@
 """The benchmarks compare like with like: the peers' images and losses are ours, and the floor is what is counted."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import peers
+from benchmarks import __main__ as command
+from benchmarks import evaluation, peers
 from benchmarks.distill import floor_weights
 from benchmarks.repeats import combine, ratio
 from benchmarks.shipped import Shipped, count_flops
 from benchmarks.textbook import TextbookLoop
+from dmd.checkpoint import load_json, save_json
 from dmd.distiller import Distiller
-from dmd.perceptual import build_perceptual
 from dmd.sampler import sample
 
 
@@ -24,16 +24,7 @@ def shipped() -> Shipped:
 
 
 def distiller(shipped: Shipped, **changes: Any) -> Distiller:
-    return Distiller(
-        copy.deepcopy(shipped.teacher.denoiser),
-        shipped.pair_store(8),
-        build_perceptual("pixel", 28, Path()),
-        shipped.config.distill.model_copy(update={"batch_size": 4, "pairs_batch_size": 4, **changes}),
-        regression_weight=1.0,
-        guidance_scale=shipped.config.guidance_scale,
-        num_classes=shipped.classes,
-        seed=0,
-    )
+    return shipped.distiller(shipped.write_pairs(8), batch_size=4, pairs_batch_size=4, **changes)
 
 
 def test_the_pipelines_images_are_those_of_the_sampler(shipped: Shipped) -> None:
@@ -66,6 +57,21 @@ def test_the_textbook_loop_starts_with_our_losses(shipped: Shipped) -> None:
     first, second = loop(), loop()
     assert all(np.isfinite([*first.values(), *second.values()]))
     assert first["regression"] != second["regression"]
+
+
+def test_torch_fidelity_gives_our_scores() -> None:
+    ours, theirs = evaluation.ours(100, 50)["score"](), evaluation.theirs(100, 50)["score"]()
+    assert ours["fd_lenet"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    for name in ("precision", "recall"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+
+
+def test_the_summary_holds_the_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    save_json(tmp_path / "distill.json", {"ratios": {"some_ratio": ratio([1.0, 6.0, 2.0], [1.0, 1.0, 1.0])}})
+    command.write_summary()
+    assert load_json(tmp_path / "summary.json") == {"some_ratio": 2.0}
+    assert (tmp_path / "ratios.csv").read_text().splitlines() == ["ratio,median,low,high,repeats", "some_ratio,2,1,6,3"]
 
 
 def test_ratios_are_taken_repeat_by_repeat() -> None:

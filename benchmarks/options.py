@@ -1,0 +1,87 @@
+"""One pass of the network, or one update, under each option that might make it faster."""
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.repeats import ratio, summary
+from benchmarks.shipped import Shipped
+from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
+from dmd.generator import OneStepGenerator
+from tools.export_onnx import OnnxGenerator, export_onnx
+
+COUNT = 64
+
+
+def network(shipped: Shipped, backbone: nn.Module, channels_last: bool = False) -> Job:
+    """A pass without gradient."""
+    z, t, labels = shipped.noise(COUNT), torch.full((COUNT,), 600), shipped.labels(COUNT)
+    z = z.to(memory_format=torch.channels_last) if channels_last else z
+
+    def run() -> None:
+        with torch.no_grad():
+            backbone(z, t, class_labels=labels, return_dict=False)
+
+    return run
+
+
+def update(shipped: Shipped, fused: bool) -> Job:
+    """AdamW and the running average, on gradients of one."""
+    backbone = copy.deepcopy(shipped.teacher.backbone)
+    optimizer = torch.optim.AdamW(backbone.parameters(), 1e-6, fused=fused)
+    for parameter in backbone.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    return lambda: [optimizer.step() for _ in range(10)] and None
+
+
+def options() -> Jobs:
+    """Every option, in one process."""
+    shipped = Shipped()
+    backbone = shipped.teacher.backbone
+    last = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
+    bfloat16 = network(shipped, backbone)
+    compiled = torch.compile(copy.deepcopy(backbone))
+    path = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"), "generator.onnx")
+    generator = OneStepGenerator(copy.deepcopy(shipped.teacher.denoiser), shipped.config.distill.generator_timestep)
+    export_onnx(generator, path, shipped.classes is not None)
+    exported, z, labels = OnnxGenerator(path, torch.get_num_threads()), shipped.noise(COUNT), shipped.labels(COUNT)
+
+    def autocast() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            bfloat16()
+
+    return {
+        "eager": network(shipped, backbone),
+        "inference_mode": shipped.forward(COUNT),
+        "channels_last": network(shipped, last, channels_last=True),
+        "bfloat16": autocast,
+        "compiled": network(shipped, compiled),
+        "onnxruntime": lambda: exported(z, labels) and None,
+        "adamw": update(shipped, fused=False),
+        "adamw_fused": update(shipped, fused=True),
+    }
+
+
+def plain() -> Jobs:
+    """The same pass where freed memory goes back to the system, as it does without `stages.cli.keep_freed_memory`."""
+    shipped = Shipped()
+    return {"eager": network(shipped, shipped.teacher.backbone)}
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Seconds of each option on a batch of 64, and its share of the eager pass's; AdamW against AdamW."""
+    ours, theirs = Worker(options, tuned=True), Worker(plain, tuned=False)
+    names = ("eager", "inference_mode", "channels_last", "bfloat16", "compiled", "onnxruntime", "adamw", "adamw_fused")
+    sides = {name: (ours, name) for name in names} | {"memory_given_back": (theirs, "eager")}
+    times, _ = in_turns(sides, plan)
+    ratios = {
+        f"forward_{name}_over_eager": ratio(values, times["eager"])
+        for name, values in times.items()
+        if name not in ("eager", "adamw", "adamw_fused")
+    }
+    ratios["adamw_fused_over_foreach"] = ratio(times["adamw_fused"], times["adamw"])
+    return {"batch": COUNT, "seconds": {name: summary(values) for name, values in times.items()}, "ratios": ratios}

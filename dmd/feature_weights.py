@@ -1,14 +1,14 @@
 """The weights of feature nets that do not ship with the project, as folders that `dmd.features` loads."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dmd import sources
-from dmd.checkpoint import save_json, save_tensors
+from dmd.checkpoint import load_json, save_json, save_tensors
 from dmd.downloads import DownloadError, find
 from dmd.weights import MODEL, make_folder, place_features, read_pickle
 
@@ -22,6 +22,22 @@ EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_d
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 AROUND = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 """Layers by their name in the file, and by timm's: in a block, in the first block, around the blocks."""
+
+
+def check_feature_net(name: str, image_shape: Sequence[int]) -> None:
+    """Hold a shipped feature net's `config.json` against the images, before anything is downloaded.
+
+    Raises:
+        ValueError: it takes images of another shape; names both, and the nets that take any.
+    """
+    path = Path("assets") / name / "config.json"
+    config = load_json(path) if sources.features(name) is None and path.is_file() else {}
+    size = config.get("image_size")
+    if size is not None and list(image_shape) != [config["in_channels"], size, size]:
+        raise ValueError(
+            f"evaluate.features {name} takes images of {[config['in_channels'], size, size]}, but dataset.image_shape "
+            f"is {list(image_shape)}; take efficientnet_lite0 or inception"
+        )
 
 
 def place_feature_net(name: str, downloads: Path, folder: Path) -> None:

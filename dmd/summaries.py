@@ -92,7 +92,8 @@ def summarise(
         moments = Moments.of(features) if moments is None else moments.merge(Moments.of(features))
         wanted = rows[(rows >= start) & (rows < start + len(images))] - start
         kept.append(features[wanted.to(features.device)])
-        first.append(images[: max(max_images - start, 0)])
+        if start < max_images:  # not even an empty view of a later batch, which would hold all of it
+            first.append(images[: max_images - start].clone())
         light += _light(images)
         if labels is not None and logits is not None:
             confusion = confusion if len(confusion) else torch.zeros(2 * [logits.shape[1]], dtype=torch.long)

@@ -8,7 +8,7 @@ from dmd.agreement import check_agreement
 from dmd.config import Config
 from dmd.datasets import check_dataset
 from dmd.downloads import downloads_folder, obtain
-from dmd.feature_weights import place_feature_net
+from dmd.feature_weights import check_feature_net, place_feature_net
 from dmd.placement import find_images, place_dataset
 from dmd.teacher_source import find_teacher, place_teacher
 from dmd.weights import place_perceptual
@@ -24,6 +24,7 @@ def main(config: Config) -> None:
     """
     dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
+    check_feature_net(config.evaluate.features, dataset.image_shape)
     images = find_images(dataset.name, dataset.folder, downloads)
     teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
     if config.teacher.schedule is not None:

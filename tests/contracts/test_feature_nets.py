@@ -11,8 +11,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from dmd import sources
 from dmd.checkpoint import file_sha256
+from dmd.config import load_config
 from dmd.downloads import DownloadError, Original
-from dmd.feature_weights import efficientnet_tensors, place_feature_net
+from dmd.feature_weights import check_feature_net, efficientnet_tensors, place_feature_net
 from dmd.features import load_features
 from dmd.images import three_channels
 from dmd.inception import InceptionV3
@@ -104,3 +105,11 @@ def test_grey_images_have_three_equal_channels() -> None:
     assert torch.equal(three_channels(grey), torch.cat([grey] * 3, dim=1))
     with pytest.raises(ValueError, match="got 2"):
         three_channels(pixels(2) / 127.5 - 1)
+
+
+def test_every_system_has_a_net_that_takes_its_images() -> None:
+    for path in (Path("params.yaml"), *Path("pipelines").glob("*/params.yaml")):
+        config = load_config(path)
+        check_feature_net(config.evaluate.features, config.dataset.image_shape)
+    with pytest.raises(ValueError, match=r"lenet takes images of \[1, 28, 28\].*is \[3, 32, 32\]; take efficientnet"):
+        check_feature_net("lenet", (3, 32, 32))

@@ -1,6 +1,8 @@
 """Scores: what is summed up does not depend on batches, and every model is drawn from the same noises."""
 
 import time
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +68,24 @@ def test_summary_is_that_of_the_whole(net: LeNet) -> None:
     pixels = whole.numpy().astype(np.float64)
     expected = [pixels.mean(), np.mean([image.std() for image in pixels])]
     np.testing.assert_allclose(summary.light, expected, rtol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_set(net: LeNet) -> None:
+    """Images live in arrays that can be watched: those of earlier batches are gone when the next one is drawn."""
+    arrays: list[weakref.ref] = []
+    alive: list[int] = []
+
+    def batches() -> Iterator[tuple[torch.Tensor, None]]:
+        for _ in range(8):
+            alive.append(sum(array() is not None for array in arrays))
+            array = np.zeros((10, 1, 28, 28), dtype=np.float32)
+            arrays.append(weakref.ref(array))
+            yield torch.from_numpy(array), None
+            del array
+
+    summary = summarise(net, batches(), 80, max_kept=15, max_images=25)
+    assert max(alive) <= 1
+    assert (len(summary.features), len(summary.images)) == (15, 25)
 
 
 def test_summary_survives_as_tensors(net: LeNet) -> None:

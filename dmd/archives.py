@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 CHUNK = 1 << 20
+LARGEST = 8 << 30
+"""Bytes that one unpacked member may have; an archive that says more is a bomb."""
+
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
 
 
@@ -79,6 +82,7 @@ def _from_zip(archive: Path, member: str, target: Path) -> None:
         entry = opened.getinfo(member)
         if entry.is_dir() or entry.external_attr >> 28 not in (0o00, 0o10):
             raise ArchiveError(f"{archive.name}: member {member!r} is no regular file")
+        _check_size(archive, member, entry.file_size)
         with opened.open(entry) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, CHUNK)
 
@@ -90,5 +94,12 @@ def _from_tar(archive: Path, member: str, target: Path) -> None:
         source = opened.extractfile(entry) if entry.isreg() else None
         if source is None:
             raise ArchiveError(f"{archive.name}: member {member!r} is no regular file")
+        _check_size(archive, member, entry.size)
         with source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, CHUNK)
+
+
+def _check_size(archive: Path, member: str, size: int) -> None:
+    """Both readers stop at the size that the archive names, so that is what counts."""
+    if size > LARGEST:
+        raise ArchiveError(f"{archive.name}: member {member!r} would unpack to {size} bytes, above {LARGEST}")

@@ -6,6 +6,7 @@ the processes print goes to `log` there.
 """
 
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -59,6 +60,8 @@ def command(stage: str, folder: Path) -> int:
         cli.run(summarise if stage == "summarise" else STAGES[stage].main)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))  # MiB
     return 0
 
 

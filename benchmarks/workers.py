@@ -23,15 +23,16 @@ class Worker:
     """A process that prepares its jobs once, then does and times one at a time when told to."""
 
     def __init__(self, build: Callable[..., Jobs], *arguments: Any, tuned: bool) -> None:
-        """Start `build(*arguments)` in a fresh process; `tuned` sets the allocator as this project's stages do."""
+        """Prepare to run `build(*arguments)`; `tuned` sets the allocator as this project's stages do."""
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, tuned, build, arguments), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._connection, self._theirs = context.Pipe()
+        # No daemon: those may not have children, which a data loader is.
+        self._process = context.Process(target=_serve, args=(self._theirs, tuned, build, arguments))
 
     def __enter__(self) -> Self:
-        """Wait until the jobs are prepared."""
+        """Start the process, and wait until the jobs are prepared."""
+        self._process.start()
+        self._theirs.close()
         self._connection.recv()
         return self
 

@@ -45,7 +45,7 @@ browser: ## Chromium for the test of the report page, from Debian's packages, wh
 
 screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
 	$$(command -v chromium || command -v google-chrome) --headless --no-sandbox --disable-gpu --hide-scrollbars \
-		--window-size=1000,1300 --screenshot=docs/report.png file://$(CURDIR)/metrics/$(SYSTEM)/report.html
+		--window-size=900,1000 --screenshot=docs/report.png file://$(CURDIR)/metrics/$(SYSTEM)/report.html
 
 test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
 	$(BIN)/python -m pytest -q -m "slow or gpu"

@@ -63,12 +63,11 @@ def talk_pictures(run: Run) -> Section:
 
 def score_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     """The table of scores, and the times for one image and for a batch where they were measured."""
-    evaluate = run.params["evaluate"]
-    table = score_table(scores).transpose()
+    table, student = score_table(scores).transpose(), scores["student"]
     note = (
-        f"Every model from the same noises and labels, {evaluate['num_samples']:,} samples a set, against the real "
-        f"training images in the features of {evaluate['features']}. A spread is the standard deviation over "
-        "disjoint sets of noises. The last column is what real images reach that were not used for training."
+        f"Every model from the same noises and labels, {student['num_samples']:,} samples a set, against the real "
+        f"training images in the features of {run.params['evaluate']['features']}. A spread is the standard deviation "
+        "over disjoint sets of noises. The last column is what real images reach that were not used for training."
     )
     times = [Table(pd.DataFrame(scores["latency"])[list(TITLES)].rename(columns=TITLES))] if "latency" in scores else []
     return Section("Scores", note, [Table(table), *times])

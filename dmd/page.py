@@ -110,7 +110,7 @@ def render_page(
 
 
 def format_number(value: object) -> str:
-    """Numbers to four significant digits, whole ones whole with thousands apart; nothing for NaN and None."""
+    """Numbers to four significant digits, whole ones whole; nothing for NaN and None."""
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float):

@@ -13,6 +13,7 @@ TALK: Mapping[str, Mapping[str, str]] = {
         "epochs of the pairs": "10",
         "steps": "2,000",
         "betas": "1e-4 … 1e-2",
+        "timesteps T": "400",
     },
     "celeba": {
         "total parameters": "426,691",
@@ -24,6 +25,7 @@ TALK: Mapping[str, Mapping[str, str]] = {
         "epochs of the pairs": "10",
         "steps": "2,000",
         "betas": "1e-4 … 2e-2",
+        "timesteps T": "1,000",
     },
     "cifar10": {
         "total parameters": "35,746,307",
@@ -35,10 +37,11 @@ TALK: Mapping[str, Mapping[str, str]] = {
         "epochs of the pairs": "20",
         "steps": "1,520",
         "betas": "1e-4 … 1e-2",
+        "timesteps T": "1,000",
     },
 }
-"""By system, then by the rows of `dmd.tables.parameter_table`.
+"""By system, then by the rows of `dmd.tables.parameter_table`; T is that of its pictures of usual generation.
 
-Where it contradicts a checkpoint, the checkpoint is right: the networks of mnist and cifar10 were trained with betas up
-to 2e-2. The talk calls the generator's learning rate that of its real score.
+Where the talk contradicts a checkpoint, the checkpoint is right: the networks of mnist and cifar10 were trained with
+betas up to 2e-2. The talk calls the generator's learning rate that of its real score.
 """

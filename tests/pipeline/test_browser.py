@@ -116,3 +116,9 @@ def test_nothing_is_asked_of_the_network(browser: webdriver.Chrome, page: str) -
     sent = [entry["message"] for entry in browser.get_log("performance") if 'requestWillBeSent"' in entry["message"]]
     assert sent
     assert not [message for message in sent if '"url":"http' in message]
+
+
+def test_a_message_on_the_console_would_be_seen(browser: webdriver.Chrome, page: str) -> None:
+    show(browser, page, 1280, "light")
+    browser.execute_script("console.warn('seen')")
+    assert ["seen" in entry["message"] for entry in browser.get_log("browser")] == [True]

@@ -49,7 +49,7 @@ def health(steps: int = STEPS) -> pd.DataFrame:
     return pd.DataFrame({"step": step, **norms, **dict.fromkeys(names, 0.0), "variety": 0.9 + step / 1000})
 
 
-def blobs(count: int, seed: int, shape: tuple[int, int, int] = (1, 28, 28)) -> Tensor:
+def draw_blobs(count: int, seed: int, shape: tuple[int, int, int]) -> Tensor:
     """A bright spot each, in another place: [count, C, H, W] in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     y, x = (torch.arange(size).float() for size in shape[1:])
@@ -59,12 +59,20 @@ def blobs(count: int, seed: int, shape: tuple[int, int, int] = (1, 28, 28)) -> T
 
 
 def write_system(root: Path, labels: bool = True, system: str = "mnist-small") -> Path:
-    """Write `data/<system>/{evaluation,training}` and the teacher's table below `root`; returns the evaluation."""
+    """Write `data/<system>/{evaluation,training}` and the teacher's table below `root`; returns the evaluation.
+
+    Grey digits' shape with labels, colour without.
+    """
     data, tables = root / "data" / system, root / "docs" / "tables" / system
     evaluation, training = data / "evaluation", data / "training"
     for folder in (evaluation, training, tables):
         folder.mkdir(parents=True)
     classes = (lambda count: torch.arange(count) % 10) if labels else (lambda count: torch.full((count,), -1))
+    shape = (1, 28, 28) if labels else (3, 32, 32)
+
+    def blobs(count: int, seed: int) -> Tensor:
+        return draw_blobs(count, seed, shape)
+
     save_json(evaluation / "scores.json", scores(labels))
     names = ("teacher", "student_before", "student", "z")
     images = {name: blobs(200, seed) for seed, name in enumerate(names)} | {"label": classes(200)}

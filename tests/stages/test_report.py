@@ -20,6 +20,7 @@ from dmd.config import load_config
 from dmd.pipeline import save_generator
 from dmd.report import round_floats, thin
 from dmd.tables import parameter_table, score_table, steps_table
+from dmd.talk import TALK
 from stages import report
 from tests.stages.made_up import losses, scores, write_system
 
@@ -174,7 +175,10 @@ def test_tables_say_what_was_used():
     params["pairs"] |= {"count": 12800}
     used = parameter_table(params, {})
     assert list(used) == ["this run"]
-    assert list(parameter_table(params | {"system": "mnist"}, {})) == ["this run", "the talk"]
+    beside = parameter_table(params | {"system": "mnist"}, {"parameters": 6585601})
+    assert list(beside) == ["this run", "the talk"]
+    assert beside.loc["total parameters"].tolist() == ["6,585,601"] * 2
+    assert set(TALK["mnist"]) <= set(beside.index[beside["this run"].notna()])
     used = used["this run"]
     assert used["betas"] == "0.0001 … 0.02, linear"
     left = params | {"teacher": params["teacher"] | {"schedule": None}}

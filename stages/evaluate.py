@@ -95,7 +95,7 @@ def main(config: Config) -> None:
     device, settings, data = accelerator.device, config.evaluate, Path("data", config.system)
     teacher = Teacher.load(Path("models", config.system, "teacher"))
     check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
-    models, make_pairs = build_models(config, teacher, device)
+    run, (models, make_pairs) = facts(config, device), build_models(config, teacher, device)
     (pixels, labels), test = (load_dataset(config.dataset.name, data / "dataset", split) for split in ("train", "test"))
     evaluator = build_evaluator(config, pixels, labels, device)
     noises = evaluator.noises
@@ -107,7 +107,7 @@ def main(config: Config) -> None:
     if not accelerator.is_main_process:
         return
     nfe = count_nfe(teacher.scheduler_config, settings.solver, settings.num_steps, settings.timestep_spacing)
-    scores: dict[str, Any] = {"latency": times}
+    scores: dict[str, Any] = {"run": run, "latency": times}
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])
         seconds = times[name]["batch_seconds"] / times[name]["batch_size"]
@@ -119,7 +119,6 @@ def main(config: Config) -> None:
         "distill_images_per_second": load_json(data / "training" / "speed.json")["images_per_second"],
         "pairs_images_per_second": LATENCY_BATCH / median_seconds(make_pairs, noises[0], LATENCY_BATCH),
     }
-    scores["run"] = facts(config, device)
     with whole_folder(data / "evaluation") as out:
         write_examples(out, models, drawn, evaluator.train, pixels, noises)
         save_json(out / "scores.json", scores)

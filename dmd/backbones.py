@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import ModelMixin, UNet2DModel
+from safetensors import safe_open
 
 from dmd.celeba_unet import CelebAUNet
 from dmd.checkpoint import load_json
@@ -20,13 +21,36 @@ def load_backbone(folder: Path) -> ModelMixin:
     """The network of a folder with `config.json` and `diffusion_pytorch_model.safetensors`, in eval mode, on the CPU.
 
     Raises:
-        ValueError: there is no `config.json`, or it is of a class that is not one of `BACKBONES`.
+        ValueError: there is no `config.json`, it is of a class that is not one of `BACKBONES`, or the weights are not
+            all of this network's, with its shapes, its types and finite values.
     """
     path = Path(folder) / "config.json"
     name = load_json(path).get("_class_name") if path.is_file() else None
     if name not in BACKBONES:
         raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(BACKBONES)} is needed")
-    return BACKBONES[name].from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
+    _check_values(Path(folder))
+    try:
+        backbone, found = BACKBONES[name].from_pretrained(
+            folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise ValueError(f"{folder}: the weights do not fit config.json: {error}; restore both") from error
+    wrong = {kind: sorted(keys)[:3] for kind, keys in found.items() if keys}
+    if wrong:
+        raise ValueError(f"{folder}: the weights do not fit config.json: {wrong}; restore both")
+    return backbone.eval()
+
+
+def _check_values(folder: Path) -> None:
+    """Refuse weights that are no numbers, before a network takes them."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensor = file.get_tensor(name)
+                if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
+                    raise ValueError(f"{path}: {name} is {tensor.dtype}, not a floating-point type; restore the file")
+                if not tensor.isfinite().all():
+                    raise ValueError(f"{path}: {name} has values that are not finite; restore the file")
 
 
 def network_file(backbone: ModelMixin) -> Path | None:

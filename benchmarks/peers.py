@@ -23,7 +23,7 @@ class GuidedUNet(UNet2DModel):
     labels: Tensor
     guidance_scale: float
 
-    def forward(self, sample: Tensor, timestep: Any, **_: Any) -> UNet2DOutput:  # type: ignore[override]
+    def forward(self, sample: Tensor, timestep: Any, **_: Any) -> UNet2DOutput:
         """The guided prediction."""
         if self.guidance_scale == 1.0:
             return super().forward(sample, timestep, class_labels=self.labels)

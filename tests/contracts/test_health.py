@@ -107,6 +107,7 @@ def test_a_resumed_run_shows_and_keeps_every_row(teacher, pairs, tmp_path):  # n
     shown = []
     run = Distillation(build(teacher, pairs), tmp_path, 6, 3, 2, shown.append)
     run.run()
+    (tmp_path / "out").mkdir()
     run.save(tmp_path / "out")
     assert [row["step"] for row in shown] == list(range(6))
     kept = pd.read_csv(tmp_path / "out" / "health.csv")

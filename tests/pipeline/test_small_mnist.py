@@ -63,6 +63,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "git", "init", "-q")
     run(folder, "git", "config", "user.name", "test")
     run(folder, "git", "config", "user.email", "test@localhost")
+    commit(folder, "tiny params")
     run(folder, "dvc", "repro", "dvc.yaml")
     commit(folder, "tiny run")
     return folder

@@ -122,7 +122,7 @@ WRONG = {
     "share above one": ("distill.max_timestep", 1.5, ["distill.max_timestep", "1.5", "less than or equal to 1"]),
     "unknown distance": ("distill.perceptual.name", "ssim", ["distill.perceptual.name", "'ssim'", "lpips", "pixel"]),
     "unknown features": ("evaluate.features", "vgg", ["evaluate.features", "'vgg'", "lenet"]),
-    "more parts than steps": ("distill.history_epochs", 900, ["distill", "history_epochs", "900", "800"]),
+    "more parts than steps": ("distill.history_epochs", 900, ["history_epochs 900", "above steps", "lower it"]),
     "a path for a system": ("system", "../x", ["system", "'../x'", "pattern"]),
     "section as text": ("pairs", "none", ["pairs", "'none'"]),
 }

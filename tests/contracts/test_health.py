@@ -1,5 +1,7 @@
 """Health while training: what is measured is what it says, it changes nothing, and a collapse is named."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -142,3 +144,13 @@ def test_live_files_hold_the_rows_and_nothing_else_is_written(tmp_path: Path, mo
     assert '"variety": 0.25' in Path("dvclive/x/metrics.json").read_text()
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {"dvclive/x/metrics.json", "dvclive/x/plots/metrics/variety.tsv"}
+
+
+def test_a_repository_without_a_commit_has_no_live_files_and_the_run_goes_on(tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    open_log(Path("dvclive", "x"))({"step": 0, "variety": 1.0})
+    assert not Path("dvclive").exists()
+    assert "dvclive/x is not written" in caplog.text
+    assert "commit" in caplog.text

@@ -47,6 +47,8 @@ class Distill(Section):
     """Pairs a generator update."""
     micro_batch_size: Count | None = None
     """Fresh noises a pass, pairs spread over as many passes; none = all at once. Changes memory and speed only."""
+    gradient_checkpointing: bool = False
+    """Keep the inputs of the blocks of a `UNet2DModel` alone and compute the rest again: less memory, more time."""
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate

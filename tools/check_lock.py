@@ -4,6 +4,9 @@
 
 Where it does not, the numbers in git are not those of the code in git. `dvc status` compares. Data that is only missing
 (a clean clone has none) is no disagreement; but what a stage was locked with must be what another was locked to write.
+
+Under pipelines/ a lock may be that of an experiment: its params then differ from those of params.yaml, which are the
+talk's. That is said, and is no disagreement; in the root it is one.
 """
 
 import json
@@ -15,6 +18,8 @@ from typing import Any
 
 import typer
 import yaml
+
+from tools.overrides import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHED = ("data/", "models/")
@@ -29,15 +34,19 @@ def pipelines(root: Path) -> list[Path]:
     return [Path("dvc.yaml"), *(path.relative_to(root) for path in others)]
 
 
-def changes(entries: list[Any]) -> Iterator[str]:
-    """What differs from the lock in one stage's entries of `dvc status --json`, without cached data that is absent."""
+def changes(entries: list[Any], params: bool = True) -> Iterator[str]:
+    """What differs from the lock in one stage's entries of `dvc status --json`, without cached data that is absent.
+
+    Differing params count where `params` is true.
+    """
     for entry in entries:
         if isinstance(entry, str):
             yield entry
             continue
         for path, state in (item for group in entry.values() for item in group.items()):
             if isinstance(state, dict):
-                yield from (f"{path}: {key} {verb}" for key, verb in state.items())
+                if params:
+                    yield from (f"{path}: {key} {verb}" for key, verb in state.items())
             elif not (state in ABSENT and path.startswith(CACHED)):
                 yield f"{path} {state}"
 
@@ -65,6 +74,21 @@ def mismatches(lock: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name, f"{dep['path']} is not the one locked as output"
 
 
+def other_params(lock: Path) -> list[tuple[str, Any, Any]]:
+    """Params by dotted key where a lock's run differs from the params.yaml beside it: (key, file's value, run's value).
+
+    None stands for a key that one of them lacks.
+    """
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
+    run: dict[str, Any] = {}
+    for stage in stages:
+        for values in stage.get("params", {}).values():
+            for key, value in values.items():
+                run |= flat({key: value})
+    file = flat(yaml.safe_load(lock.with_name("params.yaml").read_text(encoding="utf-8")))
+    return [(key, file.get(key), value) for key, value in run.items() if file.get(key) != value]
+
+
 def stale_stages(root: Path, pipeline: Path) -> dict[str, list[str]]:
     """Stages that disagree with the lock, each with what differs.
 
@@ -74,7 +98,8 @@ def stale_stages(root: Path, pipeline: Path) -> dict[str, list[str]]:
     lock = (root / pipeline).with_suffix(".lock")
     if not lock.is_file():
         raise ValueError(f"{lock.relative_to(root)} is missing; run `dvc repro {pipeline}` and commit it")
-    stale = {name: list(changes(entries)) for name, entries in status(root, pipeline).items()}
+    own_params = pipeline.parent == Path()
+    stale = {name: list(changes(entries, own_params)) for name, entries in status(root, pipeline).items()}
     for name, sentence in mismatches(yaml.safe_load(lock.read_text(encoding="utf-8"))):
         stale.setdefault(name, []).append(sentence)
     return {name: reasons for name, reasons in stale.items() if reasons}
@@ -90,6 +115,9 @@ def main() -> None:
         except ValueError as error:
             problems.append(str(error))
             continue
+        others = [key for key, *_ in other_params((ROOT / pipeline).with_suffix(".lock"))]
+        if others:
+            typer.echo(f"{pipeline.with_suffix('.lock')}: a run with its own {', '.join(others)}")
         if stale:
             names = "\n".join(f"  {name}: {', '.join(reasons)}" for name, reasons in stale.items())
             lock = pipeline.with_suffix(".lock")

@@ -18,6 +18,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from dmd.config import load_config
 from dmd.page import format_number
+from tools.overrides import flat
 
 UNTESTED = ("nfe", "num_samples", "num_sets", "seconds_per_image")
 """Numbers without a spread over sets."""
@@ -52,14 +53,6 @@ def load_run(revision: str, file: str, system: str, model: str) -> Run:
     return Run(
         revision, flat(params), {name: value for name, value in scores.items() if not isinstance(value, Mapping)}
     )
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    items: dict[str, Any] = {}
-    for key, value in values.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return items
 
 
 def params_table(runs: Sequence[Run]) -> pd.DataFrame:

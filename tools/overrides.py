@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +39,11 @@ def grid(axes: Sequence[str]) -> Iterator[dict[str, Any]]:
     keys_values = [parse_values(axis) for axis in axes]
     for combination in itertools.product(*(values for _, values in keys_values)):
         yield dict(zip((key for key, _ in keys_values), combination, strict=True))
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    items: dict[str, Any] = {}
+    for key, value in values.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return items

@@ -11,10 +11,10 @@ from accelerate import Accelerator
 
 from dmd.checkpoint import load_tensors, save_tensors
 from dmd.config import Config, load_config
+from dmd.datasets import load_dataset
 from dmd.denoiser import with_guidance
 from dmd.features import load_features
 from dmd.latency import TimedModel
-from dmd.mnist import load_mnist
 from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
@@ -45,7 +45,8 @@ class Bench:
         data = Path("data", config.system)
         self.teacher = Teacher.load(teacher)
         self.net = load_features(data / "weights" / "features").to(self.device)
-        self.real: Summary = summarise_pixels(self.net, *load_mnist(data / "dataset", "train"), 1000, self.device)
+        real = load_dataset(config.dataset.name, data / "dataset", "train")
+        self.real: Summary = summarise_pixels(self.net, *real, 1000, self.device)
         shape, classes = config.dataset.image_shape, config.dataset.num_classes
         self.noises = Noises(config.seed, samples, shape, classes, self.device)
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})

@@ -11,8 +11,8 @@ import typer
 from accelerate import Accelerator
 
 from dmd.config import Config
+from dmd.datasets import load_dataset
 from dmd.features import load_features
-from dmd.mnist import load_mnist
 from dmd.noises import Noises
 from dmd.scores import distance_name, score
 from dmd.summaries import summarise_model, summarise_pixels
@@ -27,7 +27,7 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     run.run()
     data, batch_size = Path("data", config.system), config.evaluate.batch_size
     net = load_features(data / "weights" / "features").to(device)
-    real = summarise_pixels(net, *load_mnist(data / "dataset", "train"), batch_size, device)
+    real = summarise_pixels(net, *load_dataset(config.dataset.name, data / "dataset", "train"), batch_size, device)
     noises = Noises(
         config.seed, config.evaluate.num_samples, config.dataset.image_shape, config.dataset.num_classes, device
     )

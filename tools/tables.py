@@ -1,6 +1,7 @@
 """Fill the tables of README.md and docs/ from the files that runs wrote, so that no number is typed.
 
-A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, or a metrics.json's scores.
+A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, or the params
+in which a dvc.lock's run differs from the params.yaml beside it.
 
     python -m tools.tables          write
     python -m tools.tables --check  exit 1 where a table is not that of its file
@@ -16,16 +17,17 @@ import typer
 from dmd.checkpoint import load_json
 from dmd.page import format_number
 from dmd.tables import score_table
+from tools.check_lock import other_params
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def markdown(path: Path) -> str:
-    """The table of a CSV or of a metrics.json as Markdown, numbers to four significant digits.
+    """The table of a CSV, a metrics.json or a dvc.lock as Markdown, numbers to four significant digits.
 
     Raises:
-        ValueError: the file is neither.
+        ValueError: the file is none of these.
     """
     if path.suffix == ".csv":
         table = pd.read_csv(path)
@@ -33,8 +35,11 @@ def markdown(path: Path) -> str:
     elif path.suffix == ".json":
         table = score_table(load_json(path)).transpose()
         index = True
+    elif path.suffix == ".lock":
+        table = pd.DataFrame(other_params(path), columns=["params", "params.yaml", "the run in git"])
+        index = False
     else:
-        raise ValueError(f"{path}: a table comes from a .csv or a metrics .json")
+        raise ValueError(f"{path}: a table comes from a .csv, a metrics .json or a dvc.lock")
     return table.map(format_number).to_markdown(index=index, disable_numparse=True) + "\n"
 
 

@@ -1,6 +1,10 @@
-"""The lock check tells a stale lock from a clone without data."""
+"""The lock check tells a stale lock from a clone without data, and from a run with params of its own."""
 
-from tools.check_lock import changes, mismatches
+from pathlib import Path
+
+import yaml
+
+from tools.check_lock import changes, mismatches, other_params
 
 
 def test_absent_data_is_no_change_and_all_else_is() -> None:
@@ -24,3 +28,20 @@ def test_an_input_must_be_what_its_stage_was_locked_to_write() -> None:
     assert list(mismatches({"stages": {"teacher": teacher, "pairs": pairs}})) == []
     pairs["deps"][1]["md5"] = "2"
     assert [stage for stage, _ in mismatches({"stages": {"teacher": teacher, "pairs": pairs}})] == ["pairs"]
+
+
+def test_params_of_a_run_of_its_own_are_told_from_the_files(tmp_path: Path) -> None:
+    params = {
+        "seed": 0,
+        "dataset": {"name": "celeba", "folder": None},
+        "distill": {"steps": 2000, "betas": [0.9, 0.999]},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    lock = {"stages": {"fetch": {"params": {"p": {"dataset": {"name": "lfw-faces", "folder": None}}}}}}
+    lock["stages"]["distill"] = {"params": {"p": {"seed": 0, "distill": {"steps": 5, "betas": [0.9, 0.999]}}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    differing = [("dataset.name", "celeba", "lfw-faces"), ("distill.steps", 2000, 5)]
+    assert sorted(other_params(tmp_path / "dvc.lock")) == differing
+
+    entries = [{"changed deps": {"params.yaml": {"distill": "modified"}, "dmd/a.py": "modified"}}]
+    assert list(changes(entries, params=False)) == ["dmd/a.py modified"]

@@ -58,6 +58,23 @@ def network_file(backbone: ModelMixin) -> Path | None:
     return None if isinstance(backbone, UNet2DModel) else Path(inspect.getfile(type(backbone)))
 
 
+def checkpoint_activations(backbone: ModelMixin, key: str) -> None:
+    """Let backward passes compute the insides of blocks again from the blocks' inputs, which alone are kept.
+
+    Chen et al. 2016, arXiv 1604.06174, through diffusers. Passes without gradient are as before, to the bit.
+
+    Raises:
+        ValueError: the network has no such blocks; names `key`, the param that asked for it.
+    """
+    try:
+        backbone.enable_gradient_checkpointing()
+    except ValueError as error:
+        raise ValueError(
+            f"{key} true: {type(backbone).__name__} does not support it; set it to false, and lower "
+            "distill.micro_batch_size to save memory"
+        ) from error
+
+
 def build_backbone(
     settings: Mapping[str, Any], schedule: Mapping[str, Any], image_shape: Sequence[int], num_class_embeds: int | None
 ) -> ModelMixin:

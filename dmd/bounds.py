@@ -10,6 +10,9 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 """How many of something; `1e3` is a float and refused."""
 
+Switch = Annotated[bool, Field(strict=True)]
+"""On or off; `1` and `yes` in quotes are refused."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole."""
 
@@ -24,7 +27,8 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_switches(cls, value: Any) -> Any:
-        if isinstance(value, bool):
+    def _no_switches(cls, value: Any, info: Any) -> Any:
+        """A truth is no number and no name; pydantic would take it for 1 or 0."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError(f"must not be a boolean (got {value})")
         return value

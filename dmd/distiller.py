@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from dmd.backbones import checkpoint_activations
 from dmd.checkpoint import TrainingState
 from dmd.denoiser import Denoiser, with_guidance
 from dmd.generator import OneStepGenerator
@@ -43,13 +44,13 @@ class Distiller:
         """Copy `teacher` twice; all three stay in eval mode, so that mu_fake equals mu_real at the start.
 
         Raises:
-            ValueError: a batch size is no multiple of the number of processes, or guidance has no null class.
+            ValueError: a batch size does not fit the processes, guidance has no null class, checkpointing no support.
         """
         self.accelerator = Accelerator()
         self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
         self.regression_weight, self.schedule = regression_weight, teacher.schedule
         self._check_batches()
-        student, fake = copy.deepcopy(teacher).eval(), copy.deepcopy(teacher).eval()
+        student, fake = self._copy(teacher), self._copy(teacher)
         self.generator_backbone: nn.Module = student.backbone
         generator = OneStepGenerator(student, settings.generator_timestep).eval()
         self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
@@ -167,6 +168,12 @@ class Distiller:
         if self.num_classes is not None:
             fresh["labels"] = self._integers(indices, 0, self.num_classes, Stream.LABELS)
         return fresh
+
+    def _copy(self, teacher: Denoiser) -> Denoiser:
+        copied = copy.deepcopy(teacher).eval()
+        if self.settings.gradient_checkpointing:
+            checkpoint_activations(copied.backbone, "distill.gradient_checkpointing")
+        return copied
 
     def _learner(self, module: nn.Module, learning_rate: float, updates_per_step: int) -> Learner:
         settings = self.settings

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dmd.bounds import Count, Decay, Rate, Section, Share
+from dmd.bounds import Count, Decay, Rate, Section, Share, Switch
 
 SMALLEST_RESOLUTION = {
     "pixel": 1,
@@ -47,8 +47,8 @@ class Distill(Section):
     """Pairs a generator update."""
     micro_batch_size: Count | None = None
     """Fresh noises a pass, pairs spread over as many passes; none = all at once. Changes memory and speed only."""
-    gradient_checkpointing: bool = False
-    """Keep the inputs of the blocks of a `UNet2DModel` alone and compute the rest again: less memory, more time."""
+    gradient_checkpointing: Switch = False
+    """Keep the inputs of the blocks of a `UNet2DModel` alone, compute the rest again. Changes memory and speed only."""
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate

@@ -73,6 +73,8 @@ WRONG = {
     ),
     "text for an integer": ("pairs.count", "many", ["pairs.count", "'many'", "integer"]),
     "truth for an integer": ("distill.steps", True, ["distill.steps", "True", "boolean"]),
+    "text for a truth": ("distill.gradient_checkpointing", "no", ["gradient_checkpointing", "'no'", "boolean"]),
+    "number for a truth": ("distill.gradient_checkpointing", 1, ["gradient_checkpointing", "1", "boolean"]),
     "text for a number": ("alpha", "high", ["alpha", "'high'", "number"]),
     "list for text": ("system", ["a"], ["system", "['a']", "string"]),
     "nothing": ("distill.steps", None, ["distill.steps", "None", "integer"]),

@@ -20,7 +20,7 @@ def explain(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         cure = "lower distill.micro_batch_size or set distill.gradient_checkpointing (the results stay), or batch_size"
-        return f"out of memory: {text[:200]}; {cure}; then {GO_ON}"
+        return f"out of memory: {text[:200] or 'no more is given'}; {cure}; then {GO_ON}"
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)) or FULL.search(text):
         return f"the disk is full: {text[:300]}; make room, then {GO_ON}"
     if isinstance(error, SafetensorError):

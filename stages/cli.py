@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -18,7 +18,8 @@ import typer
 from dmd.config import Config, load_config
 from dmd.failures import GO_ON, explain
 from dmd.locks import alone
-from dmd.work import is_first_process, is_worker, loaded_sources
+from dmd.work import is_first_process, is_worker
+from stages.edits import check_edits, locked_inputs
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -32,18 +33,6 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**30)):
             mallopt(option, value)
-
-
-def check_sources(before: Mapping[str, str]) -> None:
-    """Refuse to finish where a source file was edited while the stage ran: DVC would lock the new file's hash.
-
-    Raises:
-        ValueError: names the files.
-    """
-    after = loaded_sources()
-    changed = [name for name, digest in before.items() if after.get(name) != digest]
-    if changed:
-        raise ValueError(f"{', '.join(changed)} changed while the stage ran; run the stage again")
 
 
 def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
@@ -71,6 +60,22 @@ def join_on_cpu() -> None:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
+def check_launcher() -> None:
+    """Refuse `accelerate launch --cpu --num_processes N`, which without MPI starts one process and says nothing.
+
+    It tells that one where N are to meet, and neither its rank nor N.
+
+    Raises:
+        ValueError: names launchers that do start N.
+    """
+    alone = not any(name in os.environ for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    if alone and "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ:
+        raise ValueError(
+            "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "
+            "take `torchrun --nproc_per_node N`, or `accelerate launch --multi_gpu --num_processes N`, also on CPUs"
+        )
+
+
 def leave_group() -> None:
     """Take leave of the other processes of the run, if there are any."""
     if torch.distributed.is_initialized():
@@ -91,14 +96,17 @@ def run(stage: Callable[[Config], None]) -> None:
 
     def command(params: ParamsFile) -> None:
         keep_freed_memory()
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        level = logging.INFO if is_first_process() else logging.WARNING
+        logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
         join_on_cpu()
         signal.signal(signal.SIGTERM, end_clearly)
         try:
-            config, before = load_config(params), loaded_sources()
-            with hold_outputs(Path(inspect.getfile(stage)).stem, config.system):
+            check_launcher()
+            config, name = load_config(params), Path(inspect.getfile(stage)).stem
+            before = locked_inputs(params, name)
+            with hold_outputs(name, config.system):
                 stage(config)
-            check_sources(before)
+            check_edits(before, params)
             leave_group()
         except Exception as error:
             sentence = explain(error)

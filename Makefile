@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro bench test test-slow browser screenshot lint format deps tables lock clean
+.PHONY: help setup repro bench test test-slow browser screenshot lint format deps tables transcripts lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ deps: $(STAMP) ## write each stage's import closure into dvc.yaml
 
 tables: $(STAMP) ## write the tables of README.md and docs/ from the files of runs
 	$(BIN)/python -m tools.tables
+
+transcripts: $(STAMP) ## run the commands that README.md shows, and write what they print; needs the experiments it names
+	$(BIN)/python -m tools.transcripts
 
 lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \

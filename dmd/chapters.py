@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from dmd.curves import health_curves, losses_curves, steps_curves
+from dmd.curves import health_curves, losses_curves, steps_curves, timesteps_curves
 from dmd.page import Curves, Folded, Gallery, Picture, Section, Slider, Table
 from dmd.pictures import STEP_PREFIX, grid_order, grid_width, history_panels, history_steps, image_grid, to_png
 from dmd.run import Run
@@ -30,6 +30,7 @@ def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
         talk_pictures(run),
         score_chapter(run, scores),
         steps_chapter(run, scores),
+        timesteps_chapter(run, scores),
         history_chapter(run),
         slider_chapter(run),
         losses_chapter(run),
@@ -82,6 +83,17 @@ def steps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     )
     table = steps.assign(num_samples=steps["num_samples"].map("{:,.0f}".format)).set_index("model").rename(index=TITLES)
     return Section("Steps against distance", note, [Curves(steps_curves(steps, distance_key(scores))), Table(table)])
+
+
+def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
+    """One call of the teacher's network over the timestep of that call; nothing where it was not measured."""
+    timesteps, key = run.timesteps, distance_key(scores)
+    if key not in timesteps:
+        return Section("Timestep of the one step", "", [])
+    note = f"Before distillation, {timesteps['num_samples'].max():,} samples a row; dotted: what this run was given."
+    curves = timesteps_curves(timesteps, key, run.params["distill"]["generator_timestep"])
+    table = timesteps.set_index("generator_timestep")
+    return Section("Timestep of the one step", note, [Curves(curves), Table(table)])
 
 
 def history_chapter(run: Run) -> Section:

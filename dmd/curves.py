@@ -119,6 +119,21 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
     return curves
 
 
+@mpl.rc_context(STYLE)
+def timesteps_curves(timesteps: pd.DataFrame, distance: str, chosen: int) -> dict[str, str]:
+    """Distance of one step before distillation over its timestep, logarithmic; a mark at the chosen one: title → SVG.
+
+    `timesteps` is the table of `tools.timesteps_table`.
+    """
+    figure, (axis,) = _figure()
+    rows = timesteps.sort_values("generator_timestep")
+    axis.plot(rows["generator_timestep"], rows[distance], ".-", color=COLOURS[0], linewidth=1)
+    axis.axvline(chosen, color=INK, linewidth=0.8, linestyle=":", label=f"t* = {chosen}")
+    axis.set(yscale="log", xlabel="generator timestep t*", ylabel=distance)
+    figure.legend(loc="outside upper left")
+    return {"one step before distillation": to_svg(figure)}
+
+
 def to_svg(figure: Figure) -> str:
     """The figure as an `<svg>` element without time or version, in the page's ink; equal figures give equal text."""
     text = io.StringIO()

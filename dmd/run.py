@@ -38,10 +38,16 @@ class Run:
     """Facts of the distillation: `parameters`, `seconds`, …"""
     teacher_steps: pd.DataFrame
     """The table of `tools.steps_table`; empty where none was made."""
+    timesteps: pd.DataFrame
+    """The table of `tools.timesteps_table`; empty where none was made."""
 
     @classmethod
-    def load(cls, params: Mapping[str, Any], evaluation: Path, training: Path, teacher_steps: Path) -> "Run":
-        """Read the folders of the stages evaluate and distill, and the teacher's table if there is one."""
+    def load(cls, params: Mapping[str, Any], evaluation: Path, training: Path, tables: Path) -> "Run":
+        """Read the folders of the stages evaluate and distill, and of `tables` the teacher's two if they are there."""
+        teacher_steps, timesteps = (
+            pd.read_csv(path) if path.exists() else pd.DataFrame()
+            for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
+        )
         return cls(
             params,
             load_json(evaluation / "scores.json"),
@@ -53,7 +59,8 @@ class Run:
             pd.read_csv(training / "health.csv"),
             load_tensors(training / "history.safetensors"),
             load_json(training / "training.json"),
-            pd.read_csv(teacher_steps) if teacher_steps.exists() else pd.DataFrame(),
+            teacher_steps,
+            timesteps,
         )
 
     @property

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def main(config: Config) -> None:
     """Write metrics/<system>: scores, tables, pictures and report.html; and the card in models/<system>/generator."""
     data, generator = Path("data", config.system), Path("models", config.system, "generator")
-    folder, steps = Path("metrics", config.system), Path("docs", "tables", config.system, "teacher_steps.csv")
-    run = Run.load(config.model_dump(mode="json"), data / "evaluation", data / "training", steps)
+    folder, tables = Path("metrics", config.system), Path("docs", "tables", config.system)
+    run = Run.load(config.model_dump(mode="json"), data / "evaluation", data / "training", tables)
     write_report(folder, run)
     generator.mkdir(parents=True, exist_ok=True)
     card = model_card(run.params, round_floats(run.scores), run.training, generator.as_posix())

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from dmd.curves import INK, epoch_spans, health_curves, losses_curves, steps_curves
+from dmd.curves import INK, epoch_spans, health_curves, losses_curves, steps_curves, timesteps_curves
 from dmd.health import find_collapse
 from dmd.tables import STEPS
 from tests.stages.made_up import health, losses
@@ -74,3 +74,11 @@ def test_the_student_is_a_mark_at_one_call_beside_the_teachers_lines():
             "one step, before, n = 10,000",
             "one step, after, n = 10,000",
         }
+
+
+def test_the_chosen_timestep_is_marked_on_the_curve_of_all():
+    table = pd.DataFrame({"generator_timestep": [600, 200], "fd_lenet": [287.5, 950.0], "num_samples": 2000})
+    ((title, svg),) = timesteps_curves(table, "fd_lenet", 500).items()
+    assert title == "one step before distillation"
+    assert "t* = 500" in words(svg)
+    assert words(svg).count("fd_lenet") == 1

@@ -97,4 +97,6 @@ def write_system(root: Path, labels: bool = True, system: str = "mnist-small") -
     steps = {"guidance_scale": 1.5, "solver": "ddim", "num_steps": [10, 20], "nfe": [10, 20], "fd_lenet": [9.0, 6.0]}
     table = pd.DataFrame(steps | {"seconds_per_image": [0.01, 0.02], "num_samples": 2000})
     table.to_csv(tables / "teacher_steps.csv", index=False)
+    timesteps = {"generator_timestep": [500, 600], "fd_lenet": [321.25, 287.5], "num_samples": 2000}
+    pd.DataFrame(timesteps).to_csv(tables / "generator_timesteps.csv", index=False)
     return evaluation

@@ -98,7 +98,7 @@ def test_page_needs_nothing_from_outside(written):
     text, page = page_of(written)
     assert all(link.startswith("data:") for link in page.links)
     assert page.tags.count("img") == 3 + 5 + 11 + 10 + 8 + 6  # samples, panels, slider, classes, neighbours, worst
-    assert page.tags.count("svg") == 2 + 2 + 3  # steps, losses (40 updates are one epoch of the pairs), health
+    assert page.tags.count("svg") == 2 + 1 + 2 + 3  # steps, timesteps, losses (40 updates are one epoch), health
     assert not re.search(r"url\((?!#)|@import", text)
     assert "7.99" in text
     assert "7.988 ± 0.08" in text
@@ -147,6 +147,17 @@ def test_steps_end_with_the_one_step_rows(written):
     assert steps["num_samples"].tolist() == [2000] * 2 + [10000] * 3
     params = load_config(ROOT / "params.yaml").model_dump(mode="json")
     assert len(steps_table(params, scores(), pd.DataFrame())) == 3
+
+
+def test_page_shows_the_one_step_over_its_timestep_where_that_was_measured(written, tmp_path, monkeypatch):
+    page = (written / "metrics" / "mnist-small" / "report.html").read_text()
+    assert "Timestep of the one step" in page
+    assert "321.2" in page  # 321.25 to four digits
+    write_system(tmp_path)
+    (tmp_path / "docs/tables/mnist-small/generator_timesteps.csv").unlink()
+    monkeypatch.chdir(tmp_path)
+    report.main(load_config(ROOT / "params.yaml"))
+    assert "Timestep of the one step" not in (tmp_path / "metrics/mnist-small/report.html").read_text()
 
 
 def test_long_runs_are_thinned_to_means():

@@ -9,7 +9,19 @@ import pandas as pd
 import torch
 import typer
 
-from benchmarks import distill, evaluation, memory, one_step, options, pairs
+from benchmarks import (
+    ancestral,
+    cifar10,
+    distill,
+    evaluation,
+    growth,
+    half_precision,
+    memory,
+    one_step,
+    options,
+    pairs,
+    startup,
+)
 from benchmarks.workers import CLOCKS, Plan
 from dmd.checkpoint import load_json, save_json
 
@@ -21,7 +33,22 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "evaluation": evaluation.measure,
     "options": options.measure,
     "memory": memory.measure,
+    "growth": growth.measure,
+    "startup": startup.measure,
+    "half_precision": half_precision.measure,
+    "cifar10": cifar10.measure,
+    "ancestral": ancestral.measure,
 }
+BARS = {
+    "distill_over_floor": "≤ 1.25",
+    "distill_over_textbook": "≥ 1.3",
+    "pairs_over_ddim_pipeline": "≥ 1.3",
+    "pairs_over_ancestral": "≥ 40",
+    "one_step_over_forward": "≤ 1.1",
+    "teacher1000_over_student": "≥ 900",
+    "evaluation_over_torch_fidelity": "≤ 0.8",
+}
+"""What was aimed at."""
 
 
 def machine() -> dict[str, Any]:
@@ -36,12 +63,13 @@ def machine() -> dict[str, Any]:
 
 def write_summary() -> None:
     """`summary.json`, the median of every ratio that has been measured, and `ratios.csv` with their spread."""
-    records = [load_json(path) for path in sorted(RESULTS.glob("*.json")) if path.stem in BENCHMARKS]
+    records = [load_json(RESULTS / f"{name}.json") for name in BENCHMARKS if (RESULTS / f"{name}.json").is_file()]
     ratios = {name: values for record in records for name, values in record["ratios"].items()}
     save_json(RESULTS / "summary.json", {name: values["median"] for name, values in ratios.items()})
     columns = ("median", "low", "high")
     rows = [{"ratio": name, **{column: values[column] for column in columns}} for name, values in ratios.items()]
-    table = pd.DataFrame(rows).assign(repeats=[len(values["repeats"]) for values in ratios.values()])
+    repeats = [len(values["repeats"]) for values in ratios.values()]
+    table = pd.DataFrame(rows).assign(repeats=repeats, bar=[BARS.get(name, "") for name in ratios])
     table.to_csv(RESULTS / "ratios.csv", index=False, float_format="%.4g")
 
 

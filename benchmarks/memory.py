@@ -1,6 +1,7 @@
-"""Peak memory of an iteration beside the arithmetic, over micro-batches and over two decades of pairs."""
+"""Peak memory of an iteration beside the arithmetic: over pairs, micro-batches and gradient checkpointing."""
 
 import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +10,64 @@ import torch
 from torch import Tensor
 
 from benchmarks.repeats import summary
-from benchmarks.shipped import Shipped, count_parameters
+from benchmarks.shipped import CIFAR10, PARAMS, Shipped, count_parameters
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, peak_memory
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAIRS = (100, 1000, 10_000)
-MICRO_BATCHES = (2, 4)
-"""So many parts of a batch, besides the whole."""
 NUMBERS_A_PARAMETER = {"weights": 3, "average": 1, "gradients": 2, "adamw": 4}
 """Of float32: three networks, the generator's average, and two trained networks' gradients and AdamW moments."""
 MODELS = {"CIFAR-10 DDPM": 35.7e6, "ImageNet-64 ADM": 296e6, "SDXL": 2.6e9}
-"""Parameters of networks that are too large to measure here."""
+"""Parameters of networks that are too large to measure here, but for the first."""
 
 
-def jobs(pairs: Path, micro_batches: int) -> Jobs:
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table."""
+
+    system: Path = PARAMS
+    batch: int = 32
+    """Fresh noises, and as many pairs."""
+    pairs: int = PAIRS[0]
+    micro_batches: int = 1
+    checkpointing: bool = False
+
+
+LARGE = Setting(CIFAR10, batch=8)
+SETTINGS = (
+    *(Setting(pairs=count) for count in PAIRS),
+    *(Setting(micro_batches=parts) for parts in (2, 4)),
+    Setting(checkpointing=True),
+    Setting(micro_batches=4, checkpointing=True),
+)
+LARGE_SETTINGS = (LARGE, replace(LARGE, micro_batches=2), replace(LARGE, checkpointing=True))
+"""Of cifar10's network, whose iterations are long: each is timed once."""
+
+
+def jobs(setting: Setting, pairs: Path) -> Jobs:
     """An iteration, and the memory it took beyond the libraries and the teacher."""
-    shipped = Shipped()
+    shipped = Shipped(setting.system)
     before = peak_memory()
-    part = shipped.config.distill.batch_size // micro_batches
-    distiller = shipped.distiller(pairs, micro_batch_size=part)
+    distiller = shipped.distiller(
+        pairs,
+        batch_size=setting.batch,
+        pairs_batch_size=setting.batch,
+        micro_batch_size=setting.batch // setting.micro_batches,
+        gradient_checkpointing=setting.checkpointing,
+    )
     steps = itertools.count()
-    size = (shipped.config.distill.batch_size + shipped.config.distill.pairs_batch_size) // micro_batches
-    saved = saved_bytes(shipped, size)
     return {
         "iteration": lambda: distiller.step(next(steps)) and None,
-        "memory": lambda: (peak_memory() - before, saved),
+        "memory": lambda: peak_memory() - before,
+        "activations": lambda: saved_bytes(shipped, 2 * setting.batch // setting.micro_batches),
     }
 
 
 def saved_bytes(shipped: Shipped, count: int) -> int:
-    """Bytes that a forward pass of `count` images keeps for the backward pass, besides the weights; each once."""
+    """Bytes that a forward pass of `count` images keeps for the backward pass, besides the weights; each once.
+
+    Without checkpointing, which keeps its blocks' inputs where these hooks do not see them.
+    """
     kept: dict[int, int] = {}
     weights = {parameter.untyped_storage().data_ptr() for parameter in shipped.teacher.backbone.parameters()}
 
@@ -47,8 +76,8 @@ def saved_bytes(shipped: Shipped, count: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        t = torch.full((count,), 600)
-        output = shipped.teacher.backbone(shipped.noise(count), t, class_labels=shipped.labels(count)).sample
+        t, labels = torch.full((count,), 600), shipped.labels(count)
+        output = shipped.teacher.backbone(shipped.noise(count), t, class_labels=labels, return_dict=False)
     del output
     return sum(size for place, size in kept.items() if place not in weights)
 
@@ -65,20 +94,39 @@ def write_arithmetic() -> None:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Bytes and seconds of an iteration: one row for each number of pairs, one for each number of micro-batches."""
-    shipped, rows = Shipped(), []
-    state = 4 * sum(NUMBERS_A_PARAMETER.values()) * count_parameters(shipped.teacher.backbone)
-    folders = {count: shipped.write_pairs(count) for count in PAIRS}
-    settings = [(count, 1) for count in PAIRS] + [(PAIRS[0], parts) for parts in MICRO_BATCHES]
-    for count, parts in settings:
-        worker = Worker(jobs, folders[count], parts, tuned=True)
-        times, facts = in_turns({"iteration": (worker, "iteration")}, plan, finally_ask={"memory": (worker, "memory")})
-        peak, saved = facts["memory"]
-        row = {"pairs": count, "micro_batches": parts, "peak_mib": peak / 2**20, "state_mib": state / 2**20}
-        rows.append(row | {"activations_mib": saved / 2**20, "seconds": summary(times["iteration"])})
+    """Bytes and seconds of an iteration in every setting."""
+    rows = [measure_one(setting, plan) for setting in SETTINGS]
+    rows += [measure_one(setting, Plan(1, plan.clock)) for setting in LARGE_SETTINGS]
     flat = [row | {"seconds": row["seconds"]["median"]} for row in rows]
     pd.DataFrame(flat).to_csv(RESULTS / "memory.csv", index=False, float_format="%.4g")
     write_arithmetic()
-    peaks, seconds = ([row[key] for row in flat[: len(PAIRS)]] for key in ("peak_mib", "seconds"))
-    growth = {"memory_growth_over_pairs": peaks[-1] / peaks[0], "seconds_growth_over_pairs": seconds[-1] / seconds[0]}
-    return {"rows": rows, "ratios": {name: summary([value]) for name, value in growth.items()}}
+    peaks, seconds = ([row[key] for row in flat] for key in ("peak_mib", "seconds"))
+    over, plain, large = len(PAIRS) - 1, 0, len(SETTINGS)
+    ratios = {
+        "memory_growth_over_pairs": peaks[over] / peaks[plain],
+        "seconds_growth_over_pairs": seconds[over] / seconds[plain],
+        "memory_checkpointing_over_plain": peaks[len(SETTINGS) - 2] / peaks[plain],
+        "cifar10_memory_checkpointing_over_plain": peaks[large + 2] / peaks[large],
+        "cifar10_seconds_checkpointing_over_plain": seconds[large + 2] / seconds[large],
+    }
+    return {"rows": rows, "ratios": {name: summary([value]) for name, value in ratios.items()}}
+
+
+def measure_one(setting: Setting, plan: Plan) -> dict[str, Any]:
+    """One row: what was set, peak memory, the arithmetic of the state, activations of a pass, seconds."""
+    shipped = Shipped(setting.system)
+    state = 4 * sum(NUMBERS_A_PARAMETER.values()) * count_parameters(shipped.teacher.backbone)
+    worker = Worker(jobs, setting, shipped.write_pairs(setting.pairs), tuned=True)
+    asked = {"memory": (worker, "memory")} | ({} if setting.checkpointing else {"kept": (worker, "activations")})
+    times, facts = in_turns({"iteration": (worker, "iteration")}, plan, finally_ask=asked)
+    return {
+        "system": shipped.config.system,
+        "batch": setting.batch,
+        "pairs": setting.pairs,
+        "micro_batches": setting.micro_batches,
+        "checkpointing": setting.checkpointing,
+        "peak_mib": facts["memory"] / 2**20,
+        "state_mib": state / 2**20,
+        "activations_mib": facts["kept"] / 2**20 if "kept" in facts else None,
+        "seconds": summary(times["iteration"]),
+    }

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from diffusers import DiffusionPipeline
 
@@ -16,6 +17,7 @@ from dmd.pipeline import save_generator
 from dmd.sampler import sample
 from tools.export_onnx import OnnxGenerator, export_onnx
 
+RESULTS = Path(__file__).resolve().parent / "results"
 PART = 10
 STEPS = 1000
 BATCHES = (1, 64)
@@ -39,6 +41,11 @@ def jobs(count: int) -> Jobs:
     export_onnx(OneStepGenerator(shipped.teacher.denoiser, timestep), onnx, shipped.classes is not None)
     exported = OnnxGenerator(onnx, torch.get_num_threads())
     rounds = max(1, 64 // count // 4)
+
+    def difference() -> float:
+        images = (exported(z, labels) / 2 + 0.5).clamp(0, 1)
+        return (images - pipeline(labels, latents=z, output_type="pt").images).abs().max().item()
+
     plain, guided, forward = shipped.teacher.denoiser, shipped.guided, shipped.forward(count)
     return {
         "forward": lambda: [forward() for _ in range(rounds)] and None,
@@ -47,27 +54,34 @@ def jobs(count: int) -> Jobs:
         "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
         "teacher_best": lambda: solve(guided, *own),
         "rounds": lambda: rounds,
+        "difference": difference,
     }
 
 
 def measure(plan: Plan) -> dict[str, Any]:
     """Seconds an image at each batch size, and the ratios at the largest."""
-    record: dict[str, Any] = {"seconds_an_image": {}}
+    record: dict[str, Any] = {"seconds_an_image": {}, "largest_difference_of_onnxruntime": {}}
     for count in BATCHES:
         worker = Worker(jobs, count, tuned=True)
         names = ("forward", "one_step", "onnxruntime", "teacher_part", "teacher_best")
-        times, facts = in_turns(
-            {name: (worker, name) for name in names}, plan, finally_ask={"rounds": (worker, "rounds")}
-        )
+        asked = {name: (worker, name) for name in ("rounds", "difference")}
+        times, facts = in_turns({name: (worker, name) for name in names}, plan, finally_ask=asked)
         share = dict.fromkeys(("forward", "one_step", "onnxruntime"), 1 / facts["rounds"])
         share["teacher_part"] = STEPS / PART
         each = {name: [value * share.get(name, 1) / count for value in times[name]] for name in names}
         each["teacher_1000"] = each.pop("teacher_part")
         record["seconds_an_image"][str(count)] = {name: summary(values) for name, values in each.items()}
+        record["largest_difference_of_onnxruntime"][str(count)] = facts["difference"]
         record["ratios"] = {
             "one_step_over_forward": ratio(each["one_step"], each["forward"]),
             "onnxruntime_over_pipeline": ratio(each["onnxruntime"], each["one_step"]),
             "teacher1000_over_student": ratio(each["teacher_1000"], each["one_step"]),
             "teacher_best_over_student": ratio(each["teacher_best"], each["one_step"]),
         }
+    columns = {
+        f"batch {count}": {name: values["median"] for name, values in each.items()}
+        for count, each in record["seconds_an_image"].items()
+    }
+    table = pd.DataFrame(columns).rename_axis("seconds an image").reset_index()
+    table.to_csv(RESULTS / "one_step.csv", index=False, float_format="%.4g")
     return record

@@ -46,9 +46,11 @@ def measure(plan: Plan) -> dict[str, Any]:
     shipped = Shipped()
     settings, count = shipped.config.pairs, shipped.config.pairs.batch_size
     our_side, their_side = Worker(ours, count, tuned=True), Worker(theirs, count, tuned=False)
+    kept_side = Worker(theirs, count, tuned=True)
     sides = {
         "ddim": (our_side, "ddim"),
         "ddim_pipeline": (their_side, "ddim"),
+        "ddim_pipeline_memory_kept": (kept_side, "ddim"),
         "pairs": (our_side, "pairs"),
         "ancestral_part": (their_side, "ancestral"),
         "forward": (our_side, "forward"),
@@ -65,6 +67,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "seconds": {name: summary(values) for name, values in times.items()},
         "ratios": {
             "pairs_over_ddim_pipeline": ratio(times["ddim_pipeline"], times["ddim"]),
+            "pairs_over_ddim_pipeline_memory_kept": ratio(times["ddim_pipeline_memory_kept"], times["ddim"]),
             "pairs_over_ancestral": ratio(
                 times["ancestral_part"], times["pairs"], factor=ANCESTRAL_STEPS / ANCESTRAL_PART
             ),

@@ -33,8 +33,10 @@ class GuidedUNet(UNet2DModel):
         return UNet2DOutput(sample=uncond + self.guidance_scale * (cond - uncond))
 
 
-def guided_unet(shipped: Shipped, count: int, guidance_scale: float) -> GuidedUNet:
-    """The shipped weights for batches of `count`, the classes in turn."""
+def guided_unet(shipped: Shipped, count: int, guidance_scale: float) -> UNet2DModel:
+    """The system's weights for batches of `count`, the classes in turn."""
+    if shipped.classes is None:
+        return shipped.teacher.backbone.eval()
     unet = GuidedUNet.from_pretrained(shipped.folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
     unet.labels, unet.guidance_scale = shipped.labels(count), guidance_scale
     return unet

@@ -1,4 +1,7 @@
-"""What is measured: the default system with the teacher that ships in assets/, so that nothing has to run before."""
+"""What is measured: the default system with the teacher that ships in assets/, so that nothing has to run before.
+
+Another system's network, whose weights do not ship, has initial ones: time and memory do not depend on them.
+"""
 
 import copy
 import tempfile
@@ -16,18 +19,20 @@ from dmd.distiller import Distiller
 from dmd.pairs import PairRecipe, PairStore, shard_rows, write_shards
 from dmd.perceptual import build_perceptual
 from dmd.teacher import Teacher
+from stages.teacher import fresh
 
 PARAMS = Path("params.yaml")
+CIFAR10 = Path("pipelines") / "cifar10" / "params.yaml"
 
 
 class Shipped:
-    """Params, teacher and random inputs of the default system."""
+    """Params, teacher and random inputs of a system."""
 
-    def __init__(self) -> None:
-        """Load the teacher that `teacher.source` names."""
-        self.config: Config = load_config(PARAMS)
+    def __init__(self, params: Path = PARAMS) -> None:
+        """Load the teacher that `teacher.source` names; where that is no folder, one with initial weights."""
+        self.config: Config = load_config(params)
         self.folder = Path(self.config.teacher.source)
-        self.teacher = Teacher.load(self.folder)
+        self.teacher = Teacher.load(self.folder) if self.folder.is_dir() else fresh(self.config)
         self.classes = self.config.dataset.num_classes
 
     @property
@@ -46,10 +51,11 @@ class Shipped:
     def forward(self, count: int) -> Callable[[], Any]:
         """One plain pass of the network on a batch of `count`, without gradient: the unit of all floors."""
         x, t, labels = self.noise(count), torch.full((count,), 600), self.labels(count)
+        backbone = self.teacher.backbone.eval()
 
         def run() -> None:
             with torch.inference_mode():
-                self.teacher.backbone(x, t, class_labels=labels, return_dict=False)
+                backbone(x, t, class_labels=labels, return_dict=False)
 
         return run
 

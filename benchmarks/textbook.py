@@ -44,14 +44,18 @@ class TextbookLoop:
         drawn = self.denoise(self.generator, self.pairs["z"][rows], start, self.pairs["label"][rows])
         regression = functional.mse_loss(drawn, self.pairs["x0"][rows])
         self.descend(self.generator, self.optimizers[0], matching + self.config.alpha * regression)
-        decay = self.settings.ema_decay
-        for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            kept.data.mul_(decay).add_(new.data, alpha=1 - decay)
+        self.keep_average()
         t, eps = torch.randint(len(self.alpha_bar), (size,)), torch.randn(size, *shape)
         noise = self.fake(self.diffuse(x.detach(), eps, t), t, class_labels=labels).sample
         fake = functional.mse_loss(noise, eps)
         self.descend(self.fake, self.optimizers[1], fake)
         return {"matching": matching.item(), "regression": regression.item(), "fake": fake.item()}
+
+    def keep_average(self) -> None:
+        """The running average of the generator's weights, one parameter after the other."""
+        decay = self.settings.ema_decay
+        for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            kept.data.mul_(decay).add_(new.data, alpha=1 - decay)
 
     def matching(self, x: Tensor, labels: Tensor) -> Tensor:
         """The distribution-matching loss (DMD eq. 7 and 8), with two passes of the real score where it is guided."""

@@ -60,10 +60,12 @@ def test_the_textbook_loop_starts_with_our_losses(shipped: Shipped) -> None:
 
 
 def test_torch_fidelity_gives_our_scores() -> None:
-    ours, theirs = evaluation.ours(100, 50)["score"](), evaluation.theirs(100, 50)["score"]()
+    jobs, theirs = evaluation.ours(100, 50), evaluation.theirs(100, 50)["score"]()
+    ours = jobs["same"]()
     assert ours["fd_lenet"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
     for name in ("precision", "recall"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+    assert {name: jobs["score"]()[name] for name in ours} == pytest.approx(ours, rel=1e-6)
 
 
 def test_the_summary_holds_the_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +73,10 @@ def test_the_summary_holds_the_medians(tmp_path: Path, monkeypatch: pytest.Monke
     save_json(tmp_path / "distill.json", {"ratios": {"some_ratio": ratio([1.0, 6.0, 2.0], [1.0, 1.0, 1.0])}})
     command.write_summary()
     assert load_json(tmp_path / "summary.json") == {"some_ratio": 2.0}
-    assert (tmp_path / "ratios.csv").read_text().splitlines() == ["ratio,median,low,high,repeats", "some_ratio,2,1,6,3"]
+    assert (tmp_path / "ratios.csv").read_text().splitlines() == [
+        "ratio,median,low,high,repeats,bar",
+        "some_ratio,2,1,6,3,",
+    ]
 
 
 def test_ratios_are_taken_repeat_by_repeat() -> None:

@@ -1,0 +1,68 @@
+"""The network of pipelines/cifar10, 35.7 million parameters with initial weights: an iteration, and pairs by DDIM."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.distill import floor_weights
+from benchmarks.repeats import combine, ratio, summary
+from benchmarks.shipped import CIFAR10, Shipped, count_flops, count_parameters
+from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.sampler import sample
+
+BATCH = 8
+"""Fresh noises, pairs, and images of DDIM; the system has 64, in parts of 8, as an iteration here does one part of."""
+STEPS = 2
+"""Of DDIM."""
+REPEATS = 3
+"""At most: an iteration takes half a minute of a core."""
+
+
+def ours() -> Jobs:
+    """An iteration of one micro-batch, the plain passes of its batch sizes, and this project's DDIM."""
+    shipped = Shipped(CIFAR10)
+    forward = {"forward": shipped.forward(BATCH), "forward_both": shipped.forward(2 * BATCH)}
+    changes = {"batch_size": BATCH, "pairs_batch_size": BATCH, "micro_batch_size": None}
+    distiller, steps = shipped.distiller(shipped.write_pairs(4 * BATCH), **changes), itertools.count()
+    z, scheduler = shipped.noise(BATCH), shipped.teacher.scheduler_config
+
+    def pictures() -> Any:
+        images = sample(shipped.guided, z, None, scheduler, "ddim", STEPS, "trailing")
+        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+    return forward | {
+        "iteration": lambda: distiller.step(next(steps)) and None,
+        "ddim": pictures,
+        "facts": lambda: (count_parameters(shipped.teacher.backbone), count_flops(forward["forward"])),
+    }
+
+
+def theirs() -> Jobs:
+    """diffusers' pipeline."""
+    return {"ddim": peers.ddim(Shipped(CIFAR10), BATCH, STEPS)}
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Seconds of an iteration against its floor, and of DDIM against diffusers' pipeline, whose images are compared."""
+    our_side, their_side = Worker(ours, tuned=True), Worker(theirs, tuned=False)
+    sides = {name: (our_side, name) for name in ("forward", "forward_both", "iteration", "ddim")}
+    sides |= {"ddim_pipeline": (their_side, "ddim")}
+    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "facts": (our_side, "facts")}
+    times, facts = in_turns(sides, Plan(min(plan.repeats, REPEATS), plan.clock), finally_ask=asked)
+    config = Shipped(CIFAR10).config
+    floor = combine(floor_weights(config.guidance_scale != 1.0, config.distill.num_fake_updates), times)
+    parameters, flops = facts["facts"]
+    return {
+        "batch": BATCH,
+        "parameters": parameters,
+        "flops_of_forward": flops,
+        "flops_per_second": summary([flops / value for value in times["forward"]]),
+        "largest_difference_of_images": float(np.abs(facts["ours"] - facts["theirs"]).max()),
+        "seconds": {name: summary(values) for name, values in (times | {"floor": floor}).items()},
+        "ratios": {
+            "cifar10_distill_over_floor": ratio(times["iteration"], floor),
+            "cifar10_pairs_over_ddim_pipeline": ratio(times["ddim_pipeline"], times["ddim"]),
+        },
+    }

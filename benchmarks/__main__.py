@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 import typer
 
@@ -22,8 +21,9 @@ from benchmarks import (
     pairs,
     startup,
 )
+from benchmarks.record import write_tables
 from benchmarks.workers import CLOCKS, Plan
-from dmd.checkpoint import load_json, save_json
+from dmd.checkpoint import save_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
@@ -39,16 +39,6 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "cifar10": cifar10.measure,
     "ancestral": ancestral.measure,
 }
-BARS = {
-    "distill_over_floor": "≤ 1.25",
-    "distill_over_textbook": "≥ 1.3",
-    "pairs_over_ddim_pipeline": "≥ 1.3",
-    "pairs_over_ancestral": "≥ 40",
-    "one_step_over_forward": "≤ 1.1",
-    "teacher1000_over_student": "≥ 900",
-    "evaluation_over_torch_fidelity": "≤ 0.8",
-}
-"""What was aimed at."""
 
 
 def machine() -> dict[str, Any]:
@@ -61,24 +51,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_summary() -> None:
-    """`summary.json`, the median of every ratio that has been measured, and `ratios.csv` with their spread."""
-    records = [load_json(RESULTS / f"{name}.json") for name in BENCHMARKS if (RESULTS / f"{name}.json").is_file()]
-    ratios = {name: values for record in records for name, values in record["ratios"].items()}
-    save_json(RESULTS / "summary.json", {name: values["median"] for name, values in ratios.items()})
-    columns = ("median", "low", "high")
-    rows = [{"ratio": name, **{column: values[column] for column in columns}} for name, values in ratios.items()]
-    repeats = [len(values["repeats"]) for values in ratios.values()]
-    table = pd.DataFrame(rows).assign(repeats=repeats, bar=[BARS.get(name, "") for name in ratios])
-    table.to_csv(RESULTS / "ratios.csv", index=False, float_format="%.4g")
-
-
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Which; without any, all.", show_default=False)] = None,
     repeats: Annotated[int, typer.Option(help="Repeats of every side.", min=1)] = 5,
     clock: Annotated[str, typer.Option(help=f"{' or '.join(CLOCKS)}; see benchmarks/workers.py.")] = "wall",
 ) -> None:
-    """Measure, and write `results/<name>.json`, `results/summary.json` and `results/ratios.csv`."""
+    """Measure, and write `results/<name>.json`, `results/summary.json` and the tables there."""
     unknown = sorted(set(names or []) - set(BENCHMARKS))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: no such benchmark; take some of {', '.join(BENCHMARKS)}")
@@ -90,7 +68,7 @@ def main(
     for name in names or BENCHMARKS:
         record = BENCHMARKS[name](Plan(repeats, clock)) | {"machine": machine() | {"clock": clock}}
         save_json(RESULTS / f"{name}.json", record)
-        write_summary()
+        write_tables(RESULTS, tuple(BENCHMARKS))
         for ratio, values in record["ratios"].items():
             typer.echo(f"{ratio}: {values['median']:.3g} ({values['low']:.3g} … {values['high']:.3g})")
 

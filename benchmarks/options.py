@@ -10,11 +10,13 @@ from torch import nn
 
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
-from benchmarks.workers import CLOCKS, Job, Jobs, Plan, Worker, in_turns
+from benchmarks.workers import CLOCKS, Job, Jobs, Plan, Worker, in_turns, repeated
 from dmd.generator import OneStepGenerator
 from tools.export_onnx import OnnxGenerator, export_onnx
 
 COUNT = 64
+COUNTS = (4, 16, 256)
+"""Other batches, for the seconds an image."""
 
 
 def network(shipped: Shipped, backbone: nn.Module, channels_last: bool = False) -> Job:
@@ -62,6 +64,7 @@ def options() -> Jobs:
 
     return {
         "eager": network(shipped, backbone),
+        **{f"batch_{count}": repeated(shipped.forward(count), max(1, COUNT // count)) for count in COUNTS},
         "inference_mode": shipped.forward(COUNT),
         "channels_last": network(shipped, last, channels_last=True),
         "bfloat16": autocast,
@@ -82,18 +85,32 @@ def plain() -> Jobs:
 def measure(plan: Plan) -> dict[str, Any]:
     """Seconds of each option on a batch of 64, and its share of the eager pass's; AdamW against AdamW."""
     ours, theirs = Worker(options, tuned=True), Worker(plain, tuned=False)
-    names = ("eager", "inference_mode", "channels_last", "bfloat16", "compiled", "onnxruntime", "adamw", "adamw_fused")
+    batches = tuple(f"batch_{count}" for count in COUNTS)
+    names = (
+        "eager",
+        *batches,
+        "inference_mode",
+        "channels_last",
+        "bfloat16",
+        "compiled",
+        "onnxruntime",
+        "adamw",
+        "adamw_fused",
+    )
     sides = {name: (ours, name) for name in names} | {"memory_given_back": (theirs, "eager")}
     times, facts = in_turns(sides, plan, finally_ask={"compilation": (ours, "compilation")})
     ratios = {
         f"forward_{name}_over_eager": ratio(values, times["eager"])
         for name, values in times.items()
-        if name not in ("eager", "adamw", "adamw_fused")
+        if name not in ("eager", *batches, "adamw", "adamw_fused")
     }
+    for count, name in zip(COUNTS, batches, strict=True):
+        share = COUNT / (count * max(1, COUNT // count))
+        ratios[f"forward_image_of_{count}_over_{COUNT}"] = ratio(times[name], times["inference_mode"], factor=share)
     ratios["adamw_fused_over_default"] = ratio(times["adamw_fused"], times["adamw"])
     return {
         "batch": COUNT,
-        "seconds_of_compilation": facts["compilation"][plan.clock],
+        "seconds_of_compilation": facts["compilation"],
         "seconds": {name: summary(values) for name, values in times.items()},
         "ratios": ratios,
     }

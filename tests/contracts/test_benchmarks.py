@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks import __main__ as command
-from benchmarks import evaluation, peers
-from benchmarks.distill import floor_weights
+from benchmarks import ancestral, evaluation, peers
+from benchmarks.distill import differences, floor_weights
+from benchmarks.half_precision import Half
+from benchmarks.record import write_tables
 from benchmarks.repeats import combine, ratio
-from benchmarks.shipped import Shipped, count_flops
+from benchmarks.shipped import CIFAR10, Shipped, count_flops, count_parameters
 from benchmarks.textbook import TextbookLoop
 from dmd.checkpoint import load_json, save_json
+from dmd.denoiser import Denoiser
 from dmd.distiller import Distiller
 from dmd.sampler import sample
 
@@ -68,15 +71,21 @@ def test_torch_fidelity_gives_our_scores() -> None:
     assert {name: jobs["score"]()[name] for name in ours} == pytest.approx(ours, rel=1e-6)
 
 
-def test_the_summary_holds_the_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
-    save_json(tmp_path / "distill.json", {"ratios": {"some_ratio": ratio([1.0, 6.0, 2.0], [1.0, 1.0, 1.0])}})
-    command.write_summary()
-    assert load_json(tmp_path / "summary.json") == {"some_ratio": 2.0}
-    assert (tmp_path / "ratios.csv").read_text().splitlines() == [
-        "ratio,median,low,high,repeats,bar",
-        "some_ratio,2,1,6,3,",
-    ]
+def test_the_tables_hold_what_was_measured(tmp_path: Path) -> None:
+    """Medians of every ratio, those with a bar first; images that are too far apart are named."""
+    other = {"some_ratio": ratio([1.0, 6.0, 2.0], [1.0, 1.0, 1.0])}
+    seconds = {"iteration": ratio([3.0], [1.0])}
+    save_json(tmp_path / "distill.json", {"ratios": other, "seconds": seconds})
+    barred = {"ratios": {"distill_over_floor": ratio([3.0], [2.0])}, "largest_difference_of_images": 1e-3, "batch": 8}
+    save_json(tmp_path / "pairs.json", barred | {"largest_difference_of_onnxruntime": {"1": 1e-6}})
+    write_tables(tmp_path, ("distill", "pairs", "memory"))
+    assert load_json(tmp_path / "summary.json") == {"some_ratio": 2.0, "distill_over_floor": 1.5}
+    lines = (tmp_path / "ratios.csv").read_text().splitlines()
+    wanted = ["ratio,median,low,high,repeats,bar", "distill_over_floor,1.5,1.5,1.5,1,≤ 1.25", "some_ratio,2,1,6,3,"]
+    assert lines == wanted
+    assert (tmp_path / "seconds.csv").read_text().splitlines()[1:] == ["distill,iteration,3,3,3,1"]
+    found = pd.read_csv(tmp_path / "differences.csv")
+    assert found[["batch", "agree"]].values.tolist() == [[8, "no"], [1, "yes"]]
 
 
 def test_ratios_are_taken_repeat_by_repeat() -> None:
@@ -85,3 +94,42 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
     assert combine({"a": 2.0, "b": 1.0}, {"a": [1.0, 2.0], "b": [10.0, 20.0]}) == [12.0, 24.0]
     with pytest.raises(ValueError, match="shorter"):
         ratio([1.0, 2.0], [1.0])
+
+
+def test_what_the_textbook_pays_is_told_apart() -> None:
+    """An iteration of 10 s that keeps memory in 9; two passes of 1 s for one of 1.5, three times; an average of 0.2."""
+    per_pass, averages = (
+        {"forward": [1.0], "forward_both": [1.5]},
+        {"average": [0.5], "average_foreach": [0.3]},
+    )
+    shares = {name: values["median"] for name, values in differences(per_pass, averages, [10.0], [9.0]).items()}
+    assert shares == pytest.approx(
+        {
+            "textbook_share_memory_kept": 0.1,
+            "textbook_share_one_pass_over_both_halves": 0.15,
+            "textbook_share_foreach_average": 0.02,
+        }
+    )
+
+
+def test_a_real_score_in_half_precision_is_near_the_whole_one(shipped: Shipped) -> None:
+    whole, t = shipped.teacher.denoiser, torch.full((4,), 300)
+    half = Denoiser(Half(whole.backbone), whole.schedule, whole.prediction_type)
+    z, labels = shipped.noise(4), shipped.labels(4)
+    with torch.no_grad():
+        x0, near = whole(z, t, labels), half(z, t, labels)
+    assert near.dtype == torch.float32
+    assert 0 < (near - x0).norm() < 0.05 * x0.norm()
+
+
+def test_pairs_without_real_images_to_score_them_are_refused(
+    shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"data/mnist-small/dataset: no real images.*dvc repro fetch"):
+        ancestral.real(shipped)
+
+
+def test_the_network_of_cifar10_has_its_parameters() -> None:
+    """Those of google/ddpm-cifar10-32."""
+    assert count_parameters(Shipped(CIFAR10).teacher.backbone) == 35_746_307

@@ -1,0 +1,77 @@
+"""What is kept of all benchmarks together: `summary.json`, and the tables of docs/performance.md."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dmd.checkpoint import load_json, save_json
+
+BARS = {
+    "distill_over_floor": "≤ 1.25",
+    "distill_over_textbook": "≥ 1.3",
+    "pairs_over_ddim_pipeline": "≥ 1.3",
+    "pairs_over_ancestral": "≥ 40",
+    "frechet_pairs_over_ancestral": "≤ 1",
+    "one_step_over_forward": "≤ 1.1",
+    "teacher1000_over_student": "≥ 900",
+    "evaluation_over_torch_fidelity": "≤ 0.8",
+    "cifar10_distill_over_floor": "≤ 1.15",
+    "cifar10_pairs_over_ddim_pipeline": "≥ 1.2",
+}
+"""What was aimed at."""
+
+TOLERANCE = 1e-4
+"""Of two ways to draw the same images, in [0, 1]."""
+
+DIFFERENCES = {
+    "largest_difference_of_images": "the sampler's DDIM and diffusers' DDIMPipeline",
+    "largest_difference_of_onnxruntime": "onnxruntime and the saved pipeline",
+}
+"""Keys of a record by which images were compared, and what with what."""
+
+
+def write_tables(folder: Path, names: tuple[str, ...]) -> None:
+    """From each `<name>.json` that is in `folder`, the medians and the tables.
+
+    `summary.json` has the median of every ratio, `ratios.csv` their spread, those with a bar first; `seconds.csv` what
+    was timed; `differences.csv` how far images are apart that should agree.
+    """
+    records = {name: load_json(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
+    ratios = {name: values for record in records.values() for name, values in record["ratios"].items()}
+    save_json(folder / "summary.json", {name: values["median"] for name, values in ratios.items()})
+    order = [name for name in BARS if name in ratios] + [name for name in ratios if name not in BARS]
+    _write(folder / "ratios.csv", [{"ratio": name, **_row(ratios[name]), "bar": BARS.get(name, "")} for name in order])
+    _write(
+        folder / "seconds.csv",
+        [
+            {"benchmark": name, "what": what, **_row(values)}
+            for name, record in records.items()
+            for what, values in record.get("seconds", {}).items()
+        ],
+    )
+    _write(folder / "differences.csv", [row for name, record in records.items() for row in _differences(name, record)])
+
+
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: values[key] for key in ("median", "low", "high")} | {"repeats": len(values["repeats"])}
+
+
+def _differences(name: str, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for key, what in DIFFERENCES.items():
+        found = record.get(key, {})
+        each = found if isinstance(found, Mapping) else {record.get("batch", ""): found}
+        for batch, value in each.items():
+            yield {
+                "benchmark": name,
+                "images of": what,
+                "batch": batch,
+                "largest difference": value,
+                "allowed": TOLERANCE,
+                "agree": "yes" if value <= TOLERANCE else "no",
+            }
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.4g")

@@ -15,7 +15,7 @@ pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
 images = pipeline(class_labels={labels}).images
 images[0].save("sample.png")"""
 
-UNCONDITIONAL = """from diffusers import DDIMPipeline
+STOCK = """from diffusers import DDIMPipeline
 
 pipeline = DDIMPipeline.from_pretrained("{folder}")
 images = pipeline(batch_size=10, num_inference_steps=1).images
@@ -26,7 +26,18 @@ HOW_CONDITIONAL = (
     "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file beside this card."
 )
 
+UNCONDITIONAL = """from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
+images = pipeline(batch_size=10).images
+images[0].save("sample.png")"""
+
 HOW_UNCONDITIONAL = (
+    "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the files beside "
+    "this card: the pipeline, and its network, which diffusers does not have."
+)
+
+HOW_STOCK = (
     "The scheduler saved here ends at the generator's timestep, so one step of DDIM is the whole way to the image; "
     "more steps than one are not what it was trained for."
 )
@@ -82,6 +93,8 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     num_classes = dataset["num_classes"]
     labels = list(range(num_classes or 0))[:10]
     snippet, how = (UNCONDITIONAL, HOW_UNCONDITIONAL) if num_classes is None else (CONDITIONAL, HOW_CONDITIONAL)
+    if scores.get("run", {}).get("pipeline") == "DDIMPipeline":
+        snippet, how = STOCK, HOW_STOCK
     columns = [distance, "fd_to_teacher", "class_accuracy", "nfe", "seconds_per_image"]
     table = score_table(scores)
     hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import nn
 
-from dmd.evaluation import frechet_distance
+from dmd.evaluation import Moments, frechet_distance
 from dmd.latency import Model
 from dmd.noises import Noises
-from dmd.scores import diversity, perceptual_distance, perceptual_stem, score
+from dmd.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
 from dmd.spread import over_sets
 from dmd.summaries import Summary, summarise_model, summarise_pixels
 from dmd.types import Labels, Pixels
@@ -62,16 +62,23 @@ class Evaluator:
     def score(self, summaries: Sequence[Summary], teacher: Sequence[Summary] | None = None) -> dict[str, float]:
         """Mean and spread of all scores over the sets; `teacher` adds the distances to it from the same noises.
 
-        Each set draws subsets of its own, of the real images too: shared ones would hide a part of the spread.
+        Each set draws subsets of its own, of the real images too: shared ones would hide a part of the spread. Where
+        there are several sets, the Fréchet distance of all their samples together is added, as `…_merged`.
         """
         stem, scores = perceptual_stem(self.perceptual_name), []
         for k, summary in enumerate(summaries):
             seed = self.noises[0].seed + k
             entry = score(summary, self.train, self.features, seed)
             entry[f"{stem}_diversity"] = diversity(summary.images, self.perceptual, seed)
+            entry[f"{stem}_num_samples"] = len(summary.images)
             if teacher is not None:
                 other = teacher[k]
                 entry["fd_to_teacher"] = frechet_distance(summary.moments, other.moments)
                 entry[f"{stem}_to_teacher"] = perceptual_distance(summary.images, other.images, self.perceptual)
             scores.append(entry)
-        return over_sets(scores)
+        merged = over_sets(scores)
+        if len(summaries) > 1:
+            together = reduce(Moments.merge, (summary.moments for summary in summaries))
+            distance = frechet_distance(together, self.train.moments)
+            merged |= {f"{distance_name(self.features)}_merged": distance, "num_samples_merged": together.count}
+        return merged

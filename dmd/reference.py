@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from dmd.checkpoint import file_sha256, load_json, load_tensors, save_json, save_tensors
 from dmd.summaries import Summary
-from dmd.work import fingerprint
+from dmd.work import fingerprint, work_root
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ MAX_BYTES = 2**31
 
 
 def reference_folder() -> Path:
-    """`.work/reference`, or `$DMD_WORK/reference`."""
-    return Path(os.environ.get("DMD_WORK", ".work")) / "reference"
+    """`.work/reference` of the repository, or `$DMD_WORK/reference`; temporary copies share the original's."""
+    return work_root() / "reference"
 
 
 def cached(

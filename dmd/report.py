@@ -79,7 +79,7 @@ def _page(run: Run, scores: Mapping[str, Any]) -> str:
     shape = " × ".join(map(str, dataset["image_shape"]))
     note = (
         f"Distribution matching distillation of {dataset['name']}, {shape}: a diffusion model of many steps becomes a "
-        "generator of one network call. All figures and pictures are of this run."
+        "generator of one network call. All figures and pictures are of this run, but for the tables of the teacher."
     )
     collapse = find_collapse(run.health)
     warning = None if collapse is None else f"The run collapsed at update {collapse[0]:,}: {collapse[1]}."

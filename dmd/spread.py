@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 SIZES = ("num_samples", "nfe")
-"""Numbers that describe every set alike."""
+"""Numbers that describe every set alike, and any other `…_num_samples`."""
 
 
 def over_sets(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -22,7 +22,7 @@ def over_sets(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     merged: dict[str, float] = {}
     for name in scores[0]:
         values = [item[name] for item in scores]
-        if name in SIZES:
+        if name in SIZES or name.endswith("_num_samples"):
             if len(set(values)) > 1:
                 raise ValueError(f"sets of samples must have the same {name}, got {values}")
             merged[name] = values[0]

@@ -111,11 +111,13 @@ def summarise_pixels(
     batch_size: int,
     device: torch.device,
     max_kept: int = MAX_KEPT,
+    title: str = "real images",
 ) -> Summary:
-    """Sum up stored images; see `summarise`."""
+    """Sum up stored images, behind a progress bar named `title`; see `summarise`."""
 
     def batches() -> Iterator[Batch]:
-        for start in range(0, len(pixels), batch_size):
+        starts = range(0, len(pixels), batch_size)
+        for start in track(starts, title, total=len(starts), unit="batch"):
             rows = slice(start, start + batch_size)
             yield to_images(pixels[rows].to(device)), None if labels is None else labels[rows].to(device)
 

@@ -54,8 +54,9 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     """What `teacher.source` names; of a model on the Hub only the descriptions are downloaded.
 
     Args:
-        source: a local folder, a hub id `org/name`, the address of a published archive, `train` or `random`.
-        revision: the commit of a hub id; None takes the newest.
+        source: a local folder, a hub id `org/name` or `org/name@commit`, the address of a published archive, `train`
+            or `random`.
+        revision: the commit of a hub id, where the id names none; None takes the newest.
         downloads: the folder of downloads; `hub/<org>--<name>/<revision>` in it is used without the network.
         timeout: seconds that the hub may stay silent.
 
@@ -63,7 +64,7 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         The source; None where the teacher is made here.
 
     Raises:
-        ValueError: neither a folder nor a hub id, or no model that is understood.
+        ValueError: neither a folder nor a hub id, two different commits, or no model that is understood.
         DownloadError: the hub did not serve it; names the folder to put it into by hand.
     """
     if source in MADE_HERE:
@@ -72,10 +73,14 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         return _local(Path(source), {"source": source})
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
+    source, _, commit = source.partition("@")
     if not HUB_ID.fullmatch(source):
         raise ValueError(
             f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"
         )
+    if commit and revision not in (None, commit):
+        raise ValueError(f"teacher.source names the commit {commit}, teacher.revision {revision}; set that to null")
+    revision = commit or revision
     by_hand = downloads / "hub" / source.replace("/", "--") / (revision or "main")
     if by_hand.is_dir():
         return _local(by_hand, {"source": source, "revision": revision or "main"})
@@ -83,12 +88,11 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         folder = snapshot(source, revision, DESCRIPTIONS, timeout)
     except DownloadError as error:
         raise DownloadError(f"{error}\nOr put the model's files by hand into {by_hand.absolute()}") from error
-    layout, commit = Layout.find(folder), folder.name
 
     def bring(name: str) -> Path:
-        return snapshot(source, commit, [name], timeout) / name
+        return snapshot(source, folder.name, [name], timeout) / name
 
-    return TeacherSource(folder, layout, {"source": source, "revision": commit}, bring)
+    return TeacherSource(folder, Layout.find(folder), {"source": source, "revision": folder.name}, bring)
 
 
 def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:

@@ -74,12 +74,14 @@ def facts(config: Config, device: torch.device) -> dict[str, Any]:
     """What was run, on what."""
     settings, data = config.evaluate, Path("data", config.system)
     origin = load_json(Path("models", config.system, "teacher", "provenance.json"))
+    pipeline = load_json(Path("models", config.system, "generator", "model_index.json"))["_class_name"]
     return {
         "features": settings.features,
         "perceptual": config.distill.perceptual.name,
         "num_samples": settings.num_samples,
         "num_sets": settings.num_sets,
         "seed": config.seed,
+        "pipeline": pipeline if isinstance(pipeline, str) else pipeline[-1],
         "device": device.type,
         "torch": torch.__version__.split("+")[0],
         **{f"teacher_{key}": origin[key] for key in ("source", "revision", "note") if key in origin},

@@ -103,19 +103,19 @@ def scores_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"std": float, "difference": float, "p_value": float})
 
 
-def markdown(params: pd.DataFrame, scores: pd.DataFrame, alpha: float) -> str:
-    """Both tables, one column a run; a difference from the first run with p < alpha is marked `*`."""
+def markdown(params: pd.DataFrame, scores: pd.DataFrame, level: float) -> str:
+    """Both tables, one column a run; a difference from the first run with p < level is marked `*`."""
 
     def cell(row: Any) -> str:
         text = format_number(row.mean_) + ("" if pd.isna(row.std) else f" ± {format_number(row.std)}")
-        return text if pd.isna(row.p_value) else f"{text} (p {row.p_value:.2g}){' *' if row.p_value < alpha else ''}"
+        return text if pd.isna(row.p_value) else f"{text} (p {row.p_value:.2g}){' *' if row.p_value < level else ''}"
 
     cells = [cell(row) for row in scores.rename(columns={"mean": "mean_"}).itertuples()]
     order = list(dict.fromkeys(scores["run"]))
     wide = scores.assign(cell=cells).pivot(index="score", columns="run", values="cell")[order].fillna("")
     wide = wide.loc[list(dict.fromkeys(scores["score"]))]
     parts = ["## Params that differ", params.to_markdown() if len(params) else "None.", "## Scores"]
-    note = f"Mean ± standard deviation over sets of noises; p of Welch's t against {order[0]}; * where p < {alpha:g}."
+    note = f"Mean ± standard deviation over sets of noises; p of Welch's t against {order[0]}; * where p < {level:g}."
     return "\n\n".join([*parts, wide.to_markdown(disable_numparse=True), note]) + "\n"
 
 
@@ -123,7 +123,7 @@ def main(
     revisions: Annotated[list[str], typer.Argument(help="Git revisions, DVC experiments, `workspace`.")],
     params: Annotated[str, typer.Option(help="The system's params file.")] = "params.yaml",
     model: Annotated[str, typer.Option(help="Whose scores: student, student_before, teacher, data.test.")] = "student",
-    alpha: Annotated[float, typer.Option(help="Level below which a difference is marked.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Level below which a difference is marked.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="Write OUT.md and OUT.csv too.")] = None,
 ) -> None:
     """Print a table of runs: params that differ, scores with their spread, and how sure a difference is."""
@@ -136,7 +136,7 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     differing, scores = params_table(runs), scores_table(runs)
-    text = markdown(differing, scores, alpha)
+    text = markdown(differing, scores, level)
     typer.echo(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -90,3 +90,15 @@ def test_entries_unused_for_longest_go_first(data: Path, monkeypatch: pytest.Mon
     assert len(left) == 2
     assert kept in left
     assert {path.stem for path in reference_folder().glob("*.json")} == {Path(name).stem for name in left}
+
+
+def test_a_temporary_copy_of_the_repository_reads_the_originals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DMD_WORK", raising=False)
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert reference_folder() == tmp_path / ".work" / "reference"
+    monkeypatch.chdir(tmp_path)
+    assert reference_folder() == tmp_path / ".work" / "reference"

@@ -58,3 +58,19 @@ def test_reported_spread_is_that_of_evaluations_with_other_seeds() -> None:
         assert 1 / 1.5 < spread / truth < 1.5, name
     brightness = torch.tensor([scores["brightness_drift_std"] for scores in reported]).square().mean().sqrt()
     assert brightness == pytest.approx(0.25 / (60 * 4) ** 0.5, rel=0.25)
+
+
+def test_merged_distance_is_that_of_all_samples_in_one_set() -> None:
+    real = torch.randn(300, 1, 2, 2, generator=torch.Generator().manual_seed(2))
+    train = summarise(Identity(), [(real, None)], 300)
+    sets, whole = Noises(0, 40, (1, 2, 2), None, CPU).sets(3), Noises(0, 120, (1, 2, 2), None, CPU).sets(1)
+    scores = [
+        evaluator.score(evaluator.draw(lambda z, labels: z / 4, "model"))
+        for evaluator in (
+            Evaluator(Identity(), "x", train, PixelDistance(2), "pixel", noises, 17) for noises in (sets, whole)
+        )
+    ]
+    assert scores[0]["fd_x_merged"] == pytest.approx(scores[1]["fd_x"], rel=1e-9)
+    assert scores[0]["num_samples_merged"] == scores[1]["num_samples"] == 120
+    assert scores[0]["pixel_num_samples"] == 40
+    assert not any(name.endswith("_merged") for name in scores[1])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -101,11 +102,15 @@ def test_the_losses_are_those_of_every_step(repository: Path) -> None:
     assert losses["regression"].iloc[-5:].mean() < losses["regression"].iloc[:5].mean()
 
 
-def test_git_keeps_pictures_that_open(repository: Path) -> None:
-    folder = repository / "metrics" / "mnist-small"
-    for name in ("samples_teacher", "samples_before", "samples_student", "history"):
-        with Image.open(folder / f"{name}.png") as picture:
-            picture.verify()
+def test_git_keeps_pictures_of_the_samples(repository: Path) -> None:
+    samples = load_tensors(repository / "data/mnist-small/evaluation/samples.safetensors")
+    for name, model in {"teacher": "teacher", "before": "student_before", "student": "student"}.items():
+        with Image.open(repository / f"metrics/mnist-small/samples_{name}.png") as picture:
+            corner = np.asarray(picture)[:56:2, :56:2, 0]  # each pixel is two wide; the first sample is of class 0
+        expected = (samples[model][0, 0].clamp(-1, 1) + 1) * 127.5
+        np.testing.assert_allclose(corner, expected.numpy(), rtol=0, atol=0.51)
+    with Image.open(repository / "metrics/mnist-small/history.png") as picture:
+        picture.verify()
 
 
 def test_the_saved_pipeline_draws_the_evaluated_samples(repository: Path) -> None:

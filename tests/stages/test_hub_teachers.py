@@ -4,6 +4,9 @@ The truth of the pairs is diffusers' own DDIM on the original folder, which know
 """
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,10 @@ from torch import Tensor
 from dmd.checkpoint import load_json
 from dmd.config import load_config
 from dmd.pairs import PairStore
+from dmd.teacher import Teacher
+from dmd.teacher_source import find_teacher
 from stages import distill, fetch, pairs, teacher
+from tests.contracts.loopback_hub import serve
 from tests.stages.test_fetch import params, root
 
 __all__ = ["root"]  # a fixture
@@ -33,6 +39,13 @@ BASE = {
     "distill__batch_size": 2,
     "distill__pairs_batch_size": 2,
 }
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BRING = """
+import sys
+from pathlib import Path
+from dmd.teacher_source import find_teacher, place_teacher
+place_teacher(find_teacher(sys.argv[1], None, Path("downloads"), 5.0), Path(sys.argv[2]))
+"""
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -135,6 +148,32 @@ def test_one_line_takes_another_teacher(root: Path, name: str) -> None:
     assert record["distribution_matching"] == 0
     assert record["regression"] > 0
     assert record["fake"] > 0
+
+
+@pytest.mark.parametrize("name", list(CASES)[:2])
+def test_a_served_hub_gives_the_network_of_the_commit_in_the_source(tmp_path: Path, name: str) -> None:
+    """The real client against a Hub on loopback, in both layouts, safetensors and a pickle: the same output."""
+    case = CASES[name]
+    backbone = write(tmp_path / "hub" / "someone/digits" / COMMIT, **case)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    with serve(tmp_path / "hub") as hub:
+        settings = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "home")}
+        settings |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-c", BRING, f"someone/digits@{COMMIT}", str(tmp_path / "teacher")]
+        done = subprocess.run(command, env={**kept, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert load_json(tmp_path / "teacher/origin.json") == {"source": "someone/digits", "revision": COMMIT}
+    found = Teacher.load(tmp_path / "teacher").backbone.eval()
+    x, t = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(1)), torch.tensor([3, 400])
+    labels = torch.tensor([1, 2]) if case.get("embeds") else None
+    with torch.no_grad():
+        expected, drawn = (network(x, t, class_labels=labels).sample for network in (backbone, found))
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-6)
+
+
+def test_two_commits_of_one_source_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{COMMIT}.*teacher.revision {'a' * 40}.*null"):
+        find_teacher(f"someone/digits@{COMMIT}", "a" * 40, tmp_path, 5.0)
 
 
 def test_an_untrained_teacher_is_said_to_be_one_and_is_a_function_of_the_seed(root: Path) -> None:

@@ -8,16 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from diffusers import DDPMScheduler, UNet2DModel
-from diffusers.utils import dynamic_modules_utils
 from huggingface_hub import ModelCard
-from PIL import Image
 
-from dmd.card import model_card
 from dmd.checkpoint import save_json
 from dmd.config import load_config
-from dmd.pipeline import save_generator
 from dmd.report import round_floats, thin
 from dmd.tables import parameter_table, score_table, steps_table
 from dmd.talk import TALK
@@ -206,32 +200,3 @@ def test_card_is_what_the_hub_reads(written):
     assert results["class_accuracy"] == 0.98
     assert card.data.library_name == "diffusers"
     assert "| one step, after | 7.988 ± 0.08 | 2.5 | 0.98 ± 0.001 | 1 | 0.001 |" in card.text
-
-
-@pytest.mark.parametrize("num_classes", [10, None])
-def test_snippet_of_the_card_runs(tmp_path, monkeypatch, num_classes):
-    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
-    params["dataset"]["num_classes"] = num_classes
-    folder = tmp_path / "models" / "mnist-small" / "generator"
-    torch.manual_seed(0)
-    backbone = UNet2DModel(
-        sample_size=28,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * 2,
-        up_block_types=("UpBlock2D",) * 2,
-        norm_num_groups=4,
-        num_class_embeds=num_classes and num_classes + 1,
-    )
-    save_generator(folder, backbone, dict(DDPMScheduler().config), 600, num_classes)
-
-    card = model_card(params, scores(), {}, "models/mnist-small/generator")
-    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
-    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
-    with Image.open(tmp_path / "sample.png") as drawn:
-        assert drawn.size == (28, 28)
-        assert np.asarray(drawn).std() > 1

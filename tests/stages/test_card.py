@@ -1,0 +1,65 @@
+"""The model card's snippet draws from the folder it lies in, whatever the network."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.utils import dynamic_modules_utils
+from PIL import Image
+
+from dmd.card import model_card
+from dmd.celeba_unet import CelebAUNet
+from dmd.config import load_config
+from dmd.pipeline import save_generator
+from dmd.teapearce import TeaPearceUNet
+from tests.stages.made_up import scores
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def unet2d(num_classes):
+    return UNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=4,
+        num_class_embeds=num_classes and num_classes + 1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "num_classes", "size"),
+    [
+        (lambda: unet2d(10), 10, 28),
+        (lambda: unet2d(None), None, 28),
+        (lambda: TeaPearceUNet(width=8), 10, 28),
+        (lambda: CelebAUNet(width=8), None, 32),
+    ],
+    ids=["unet2d with classes", "unet2d", "teapearce", "celeba"],
+)
+def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, size):
+    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
+    params["dataset"]["num_classes"] = num_classes
+    folder = tmp_path / "models" / "mnist-small" / "generator"
+    torch.manual_seed(0)
+    save_generator(folder, network(), dict(DDPMScheduler().config), 240, num_classes)
+    index = json.loads((folder / "model_index.json").read_text())["_class_name"]
+
+    made = scores()
+    made["run"] |= {"pipeline": index if isinstance(index, str) else index[-1]}
+    card = model_card(params, made, {}, "models/mnist-small/generator")
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    with Image.open(tmp_path / "sample.png") as drawn:
+        assert drawn.size == (size, size)
+        assert np.asarray(drawn).std() > 1

@@ -73,14 +73,7 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         return _local(Path(source), {"source": source})
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
-    source, _, commit = source.partition("@")
-    if not HUB_ID.fullmatch(source):
-        raise ValueError(
-            f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"
-        )
-    if commit and revision not in (None, commit):
-        raise ValueError(f"teacher.source names the commit {commit}, teacher.revision {revision}; set that to null")
-    revision = commit or revision
+    source, revision = _hub_id(source, revision)
     by_hand = downloads / "hub" / source.replace("/", "--") / (revision or "main")
     if by_hand.is_dir():
         return _local(by_hand, {"source": source, "revision": revision or "main"})
@@ -121,3 +114,15 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
 
 def _local(folder: Path, origin: dict[str, str]) -> TeacherSource:
     return TeacherSource(folder, Layout.find(folder), origin, lambda name: folder / name)
+
+
+def _hub_id(source: str, revision: str | None) -> tuple[str, str | None]:
+    """`org/name` and the commit, which stands behind an `@` of the source or is `revision`."""
+    name, _, commit = source.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise ValueError(
+            f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"
+        )
+    if commit and revision not in (None, commit):
+        raise ValueError(f"teacher.source names the commit {commit}, teacher.revision {revision}; set that to null")
+    return name, commit or revision

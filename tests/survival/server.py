@@ -2,7 +2,7 @@
 
 One line in, `<stage> <number> <folder>`; two lines out: the ids of so many processes, which form a group as torchrun's
 do where they are several, and later their exit statuses as `subprocess` gives them. The folder holds params.yaml; what
-the processes print goes to `log` there.
+the processes print goes to `log` there, and harms planned for it (`harms.py`) are done to them first.
 """
 
 import os
@@ -11,8 +11,10 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import harms
 import torch
 from accelerate import Accelerator
 
@@ -56,12 +58,14 @@ def command(stage: str, folder: Path) -> int:
     for stream in (1, 2):
         os.dup2(log, stream)
     sys.argv = [stage, "params.yaml"]
+    harms.meet(Path())
     try:
         cli.run(summarise if stage == "summarise" else STAGES[stage].main)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
-        Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))  # MiB
+        with suppress(OSError):  # of a disk that is full
+            Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))  # MiB
     return 0
 
 

@@ -1,198 +1,35 @@
-"""Hostile weights, archives and downloads: one clear line, exit code 1, and nothing written."""
+"""Hostile weights, archives, downloads and data: one clear line, exit code 1, and nothing written."""
 
-import io
 import json
-import os
 import shutil
 import sys
-import tarfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import torch
 import typer
-from safetensors.torch import load_file, save_file
 
 from dmd import archives
 from dmd.archives import ArchiveError, extract
-from dmd.checkpoint import load_json, save_json
-from dmd.downloads import DownloadError, Original, obtain
+from dmd.checkpoint import save_json
+from dmd.config import Config
+from dmd.downloads import DownloadError, obtain
 from dmd.mirrors import HttpMirror
-from stages import cli, teacher
+from stages import cli, fetch, teacher
+from tests.survival.figures import keep
+from tests.survival.hostile_data import FOLDERS, MNIST, make_mnist, make_pictures
+from tests.survival.hostile_inputs import ARCHIVES, DOWNLOADS, RIGHT, WEIGHTS, Liar
 from tests.survival.victims import SYSTEM, make_system
 
-MODEL = "diffusion_pytorch_model.safetensors"
-Harm = Callable[[Path], None]
-
-
-class RunsCode:
-    """What a pickle of which would create a file when it is read."""
-
-    def __reduce__(self):
-        return os.mkdir, ("code-was-run",)
-
-
-def change_tensors(change: Callable[[dict[str, torch.Tensor]], None]) -> Harm:
-    def harm(folder: Path) -> None:
-        tensors = load_file(folder / MODEL)
-        change(tensors)
-        save_file(tensors, folder / MODEL)
-
-    return harm
-
-
-def fill(value: float) -> Harm:
-    return change_tensors(lambda tensors: tensors["conv_in.weight"].view(-1)[3:4].fill_(value))
-
-
-def put(name: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Harm:
-    return change_tensors(lambda tensors: tensors.update({name: value(tensors["conv_in.weight"])}))
-
-
-def cut(folder: Path) -> None:
-    (folder / MODEL).write_bytes((folder / MODEL).read_bytes()[:-100])
-
-
-def pickle_instead(folder: Path) -> None:
-    torch.save({"conv_in.weight": RunsCode()}, folder / MODEL)
-
-
-def pickle_alone(folder: Path) -> None:
-    (folder / MODEL).unlink()
-    torch.save({"conv_in.weight": RunsCode()}, folder / "diffusion_pytorch_model.bin")
-
-
-def settings(**changes: object) -> Harm:
-    return lambda folder: save_json(folder / "config.json", load_json(folder / "config.json") | changes)
-
-
-def schedule(**changes: object) -> Harm:
-    name = "scheduler_config.json"
-    return lambda folder: save_json(folder / name, load_json(folder / name) | changes)
-
-
-WEIGHTS: dict[str, Harm] = {
-    "cut file": cut,
-    "empty file": lambda folder: (folder / MODEL).write_bytes(b""),
-    "noise": lambda folder: (folder / MODEL).write_bytes(bytes(range(256)) * 40),
-    "endless header": lambda folder: (folder / MODEL).write_bytes((2**60).to_bytes(8, "little") + b"{}"),
-    "an HTML page": lambda folder: (folder / MODEL).write_text("<html>not found</html>"),
-    "a pickle under the name": pickle_instead,
-    "a pickle alone": pickle_alone,
-    "NaN": fill(float("nan")),
-    "infinity": fill(float("inf")),
-    "integers": put("conv_in.weight", lambda old: torch.ones(old.shape, dtype=torch.int64)),
-    "wrong shape": put("conv_in.weight", lambda old: torch.zeros(old.shape[0], 3, 3, 3)),
-    "a tensor is missing": change_tensors(lambda tensors: tensors.pop("conv_out.bias") and None),
-    "a tensor too many": put("backdoor.weight", lambda _: torch.zeros(3)),
-    "another architecture": settings(_class_name="VQModel"),
-    "code of its own": settings(_class_name=["evil", "Evil"], auto_map={"AutoModel": "evil.Evil"}),
-    "another size": settings(block_out_channels=[8, 16]),
-    "another resolution": settings(sample_size=64),
-    "other classes": settings(num_class_embeds=1001),
-    "config is no JSON": lambda folder: (folder / "config.json").write_text("{"),
-    "another schedule": schedule(beta_end=0.5),
-    "empty folder": lambda folder: [path.unlink() for path in folder.iterdir()] and None,
-}
-
-
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_hostile_weights_are_refused_by_the_stage(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_system(tmp_path)
-    folder = tmp_path / "data" / SYSTEM / "weights" / "teacher"
-    shutil.move(tmp_path / "models" / SYSTEM / "teacher", folder)
-    save_json(folder / "origin.json", {"source": "a test"})
-    WEIGHTS[name](folder)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["teacher", "params.yaml"])
-    with pytest.raises((SystemExit, typer.Exit)) as end:
-        cli.run(teacher.main)
-    assert getattr(end.value, "code", getattr(end.value, "exit_code", None)) == 1
-    said = capsys.readouterr().err
-    assert "error: " in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "models" / SYSTEM / "teacher").exists()
-    assert not (tmp_path / "code-was-run").exists()
-
-
-def tar_entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.size = kind, target, 4 if kind == tarfile.REGTYPE else 0
-    return info, b"data"
-
-
-def write_tar(path: Path, info: tarfile.TarInfo, content: bytes) -> None:
-    with tarfile.open(path, "w:gz") as archive:
-        archive.addfile(info, io.BytesIO(content))
-
-
-def bomb(path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("weights.pth", bytes(2_000_000))
-
-
-def cut_zip(path: Path) -> None:
-    bomb(path)
-    path.write_bytes(path.read_bytes()[:-30])
-
-
-def zip_link(path: Path) -> None:
-    info = zipfile.ZipInfo("weights.pth")
-    info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-
-
-ARCHIVES: dict[str, tuple[str, Harm]] = {
-    "path traversal": ("../weights.pth", lambda path: write_tar(path, *tar_entry("../weights.pth"))),
-    "traversal inside": ("a/../../weights.pth", lambda path: write_tar(path, *tar_entry("a/../../weights.pth"))),
-    "absolute path": ("/weights.pth", lambda path: write_tar(path, *tar_entry("/weights.pth"))),
-    "symbolic link": ("weights.pth", lambda p: write_tar(p, *tar_entry("weights.pth", tarfile.SYMTYPE, "/etc/passwd"))),
-    "hard link": ("weights.pth", lambda p: write_tar(p, *tar_entry("weights.pth", tarfile.LNKTYPE, "/etc/passwd"))),
-    "device": ("weights.pth", lambda path: write_tar(path, *tar_entry("weights.pth", tarfile.CHRTYPE))),
-    "link in a zip file": ("weights.pth", zip_link),
-    "bomb": ("weights.pth", bomb),
-    "cut zip file": ("weights.pth", cut_zip),
-    "HTML for an archive": ("weights.pth", lambda path: path.write_text("<html></html>")),
-}
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_hostile_archives_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "LARGEST", 1_000_000)
-    member, write = ARCHIVES[name]
-    write(tmp_path / "archive")
-    out = tmp_path / "in" / "out"
-    out.mkdir(parents=True)
-    with pytest.raises(ArchiveError, match="archive"):
-        extract(tmp_path / "archive", [member], out)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["archive", "in", "out"]
-
-
-class Liar(BaseHTTPRequestHandler):
-    """A server that answers as the path says."""
-
-    def do_GET(self) -> None:
-        kind = self.path.strip("/").split("/")[0]
-        if kind == "loop":
-            self.send_response(302)
-            self.send_header("Location", self.path)
-            self.end_headers()
-            return
-        body = {"html": b"<html>login</html>", "wrong": b"other bytes"}.get(kind, b"the right bytes")
-        self.send_response(404 if kind == "missing" else 200)
-        self.send_header("Content-Length", str(len(body) + (100 if kind == "cut" else 0)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+CASES = [
+    *(("weights", name) for name in WEIGHTS),
+    *(("archive", name) for name in ARCHIVES),
+    *(("download", name) for name in DOWNLOADS),
+    *(("mnist", name) for name in MNIST),
+    *(("folder", name) for name in FOLDERS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -203,36 +40,115 @@ def address() -> Iterator[str]:
         server.shutdown()
 
 
-# SHA-256 of b"the right bytes".
-RIGHT = Original("weights.pth", "sha256", "a3580425cdf75097ce23009719cdfc51")
-DOWNLOADS = {
-    "cut": "cut",
-    "wrong": "is not the file that is wanted",
-    "html": "an HTML page",
-    "loop": "redirects",
-    "missing": "HTTP 404",
-}
+class Court:
+    """Tries each case in a folder of its own."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str) -> None:
+        self.patch, self.capsys, self.address = patch, capsys, address
+
+    def refuses(self, kind: str, name: str, folder: Path) -> None:
+        """Fail where the case is not refused as it should be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        getattr(self, kind)(name, folder)
+
+    def weights(self, name: str, folder: Path) -> None:
+        WEIGHTS[name](make_teacher(folder))
+        self.said_by(teacher.main, folder)
+        assert not (folder / "models" / SYSTEM / "teacher").exists()
+        assert not (folder / "code-was-run").exists()
+
+    def archive(self, name: str, folder: Path) -> None:
+        self.patch.setattr(archives, "LARGEST", 1_000_000)
+        member, write = ARCHIVES[name]
+        write(folder / "archive")
+        out = folder / "in" / "out"
+        out.mkdir(parents=True)
+        with pytest.raises(ArchiveError, match="archive"):
+            extract(folder / "archive", [member], out)
+        assert sorted(path.name for path in folder.rglob("*")) == ["archive", "in", "out"]
+
+    def download(self, kind: str, folder: Path) -> None:
+        mirror = HttpMirror("test", f"{self.address}/{kind}/", {RIGHT.name: RIGHT})
+        with pytest.raises(DownloadError, match=DOWNLOADS[kind]):
+            obtain([RIGHT], [mirror], folder, 5.0)
+        assert not list(folder.iterdir())
+
+    def mnist(self, name: str, folder: Path) -> None:
+        harm, named = MNIST[name]
+        harm(make_mnist(folder))
+        assert named in self.said_by(teacher.main, folder)
+        assert not (folder / "models" / SYSTEM / "teacher").exists()
+
+    def folder(self, name: str, folder: Path) -> None:
+        harm, named = FOLDERS[name]
+        harm(make_pictures(folder))
+        assert named in self.said_by(fetch.main, folder)
+        assert not (folder / "data" / SYSTEM / "dataset").exists()
+
+    def said_by(self, stage: Callable[[Config], None], folder: Path) -> str:
+        """What the stage says on standard error, ending with exit code 1 and without a traceback."""
+        status, said = run(stage, folder, self.patch), self.capsys.readouterr().err
+        assert status == 1
+        assert "error: " in said
+        assert "Traceback" not in said
+        return said
 
 
-@pytest.mark.parametrize("kind", DOWNLOADS)
-def test_hostile_downloads_are_refused(kind: str, address: str, tmp_path: Path) -> None:
-    mirror = HttpMirror("test", f"{address}/{kind}/", {RIGHT.name: RIGHT})
-    with pytest.raises(DownloadError, match=DOWNLOADS[kind]):
-        obtain([RIGHT], [mirror], tmp_path, 5.0)
-    assert not list(tmp_path.iterdir())
-    right = HttpMirror("test", f"{address}/right/", {RIGHT.name: RIGHT})
-    obtain([RIGHT], [right], tmp_path, 5.0)
-
-
-def test_there_are_enough_cases_and_the_unharmed_ones_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(WEIGHTS) + len(ARCHIVES) + len(DOWNLOADS) >= 25
-    make_system(tmp_path)
-    folder = tmp_path / "data" / SYSTEM / "weights" / "teacher"
-    shutil.move(tmp_path / "models" / SYSTEM / "teacher", folder)
-    save_json(folder / "origin.json", {"source": "a test"})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["teacher", "params.yaml"])
+def run(stage: Callable[[Config], None], folder: Path, patch: pytest.MonkeyPatch) -> int:
+    """The exit code of a stage's command in `folder`."""
+    patch.chdir(folder)
+    patch.delenv("DMD_DOWNLOADS", raising=False)
+    patch.setattr(sys, "argv", ["stage", "params.yaml"])
     with pytest.raises((SystemExit, typer.Exit)) as end:
-        cli.run(teacher.main)
-    assert getattr(end.value, "code", getattr(end.value, "exit_code", None)) in (0, None)
-    assert json.loads((tmp_path / "models" / SYSTEM / "teacher" / "config.json").read_text())["sample_size"] == 8
+        cli.run(stage)
+    return getattr(end.value, "code", getattr(end.value, "exit_code", None)) or 0
+
+
+def make_teacher(root: Path) -> Path:
+    """A tiny system with a teacher as `fetch` brings it; the folder of that."""
+    make_system(root)
+    folder = root / "data" / SYSTEM / "weights" / "teacher"
+    shutil.move(root / "models" / SYSTEM / "teacher", folder)
+    save_json(folder / "origin.json", {"source": "a test"})
+    return folder
+
+
+@pytest.fixture
+def court(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str) -> Court:
+    return Court(monkeypatch, capsys, address)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_each_is_refused(kind: str, name: str, court: Court, tmp_path: Path) -> None:
+    court.refuses(kind, name, tmp_path / "case")
+
+
+@pytest.mark.slow
+def test_all_are_refused_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = []
+    for number, (kind, name) in enumerate(CASES):
+        with monkeypatch.context() as patch:
+            try:
+                Court(patch, capsys, address).refuses(kind, name, tmp_path / str(number))
+            except (Exception, pytest.fail.Exception) as error:
+                failed.append((kind, name, error))
+    kinds = {kind: sum(kind == each for each, _ in CASES) for kind, _ in CASES}
+    keep(hostile={"total": len(CASES), "refused": len(CASES) - len(failed), "kinds": kinds})
+    assert not failed
+
+
+def test_the_unharmed_pass(monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path) -> None:
+    assert len(CASES) >= 25
+    for name, make, stage in (("weights", make_teacher, teacher), ("folder", make_pictures, fetch)):
+        make(tmp_path / name)
+        assert run(stage.main, tmp_path / name, monkeypatch) == 0
+    written = tmp_path / "weights" / "models" / SYSTEM / "teacher" / "config.json"
+    assert json.loads(written.read_text())["sample_size"] == 8
+    assert (tmp_path / "folder" / "data" / SYSTEM / "dataset" / "train.safetensors").exists()
+    make_mnist(tmp_path / "mnist")
+    assert run(teacher.main, tmp_path / "mnist", monkeypatch) == 0
+    right = HttpMirror("test", f"{address}/right/", {RIGHT.name: RIGHT})
+    (tmp_path / "downloads").mkdir()
+    obtain([RIGHT], [right], tmp_path / "downloads", 5.0)

@@ -1,13 +1,17 @@
 """Killed at any moment and run again, a stage leaves to the bit what it leaves without a kill."""
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from dmd.checkpoint import load_json, save_json
 from tests.survival.figures import keep
-from tests.survival.victims import Hunt, Victims, make_images, make_system, outputs
+from tests.survival.victims import ROOT, Hunt, Victims, make_images, make_system, outputs
 
+CODE = ("dmd", "stages")
 STAGES = ("pairs", "distill", "teacher")
 HUNDREDS = {"pairs": 80, "distill": 120, "teacher": 20}
 
@@ -47,18 +51,32 @@ def test_the_comparison_notices_one_step(victims: Victims, systems: dict[str, Pa
     assert {"generator", "tensors", "numbers", "losses.csv", "history.safetensors"} <= one.keys()
 
 
+def progress(folder: Path) -> Path:
+    """The file of kills so far, in `$DMD_KILLS` where that names a folder: a hunt that was cut off goes on from it.
+
+    Kills of other code do not count.
+    """
+    code = hashlib.sha256(b"".join(path.read_bytes() for name in CODE for path in sorted((ROOT / name).rglob("*.py"))))
+    place = Path(os.environ.get("DMD_KILLS") or folder)
+    place.mkdir(parents=True, exist_ok=True)
+    return place / f"kills-{code.hexdigest()[:16]}.json"
+
+
 @pytest.mark.slow
 def test_hundreds_of_kills(victims: Victims, systems: dict[str, Path], tmp_path: Path) -> None:
-    figures: dict[str, dict[str, int]] = {}
+    file = progress(tmp_path)
+    figures: dict[str, dict[str, int]] = load_json(file) if file.exists() else {}
     for stage, wanted in HUNDREDS.items():
+        entry = figures.setdefault(stage, {"runs": 0, "total": 0, "identical": 0})
         (tmp_path / stage).mkdir()
-        hunt, total, identical, seed = Hunt(victims, stage, systems[stage], tmp_path / stage), 0, 0, 1000
-        while total < wanted:
-            seed += 1
-            kills, same = hunt.kill(min(8, wanted - total), seed)
-            total, identical = total + kills, identical + kills * same
-            print(f"{stage}: {identical} of {total}", flush=True)
-        figures[stage] = {"total": total, "identical": identical}
+        hunt = Hunt(victims, stage, systems[stage], tmp_path / stage) if entry["total"] < wanted else None
+        while hunt is not None and entry["total"] < wanted:
+            entry["runs"] += 1
+            kills, same = hunt.kill(min(8, wanted - entry["total"]), seed=1000 + entry["runs"])
+            entry["total"] += kills
+            entry["identical"] += kills * same
+            save_json(file, figures)
+            print(f"{stage}: {entry['identical']} of {entry['total']}", flush=True)
     both = {key: figures["pairs"][key] + figures["distill"][key] for key in ("total", "identical")}
     keep(kills=both | {"stages": figures})
     assert all(entry["identical"] == entry["total"] for entry in figures.values())

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from dmd.backbones import build_unet
-from dmd.checkpoint import file_sha256, folder_sha256, load_json
+from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json
 from dmd.teacher import Teacher
 from tools.overrides import override
 
@@ -39,6 +39,7 @@ TINY: dict[str, Any] = {
     "distill.history_epochs": 3,
     "distill.checkpoint_steps": 2,
 }
+SCORED = {key: TINY[key] for key in TINY if key not in ("dataset.image_shape", "distill.perceptual.resolution")}
 TRAINED: dict[str, Any] = {
     "teacher.source": "train",
     "teacher.backbone.block_out_channels": [4, 8],
@@ -78,6 +79,22 @@ def make_images(folder: Path) -> None:
     (data / "train-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
     header = np.array([0x801, 64], ">u4").tobytes()
     (data / "train-labels-idx1-ubyte").write_bytes(header + bytes(range(10)) * 6 + bytes(4))
+
+
+def make_scored_system(folder: Path, changes: dict[str, Any]) -> None:
+    """A tiny system with all that its stages read up to the evaluation, at the size of MNIST's images."""
+    make_images(folder)
+    write_params(folder, SCORED | changes)
+    data = folder / "data" / SYSTEM
+    for name in ("images-idx3", "labels-idx1"):
+        shutil.copy(data / "dataset" / f"train-{name}-ubyte", data / "dataset" / f"t10k-{name}-ubyte")
+    torch.manual_seed(0)
+    schedule = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["teacher"]["schedule"]
+    teacher = folder / "models" / SYSTEM / "teacher"
+    Teacher(build_unet((1, 28, 28), 11, (4, 8), 1, (), 2), {**schedule, "clip_sample": False}).save(teacher)
+    save_json(teacher / "provenance.json", {"source": "a test"})
+    (data / "weights" / "perceptual").mkdir(parents=True)
+    shutil.copytree(ROOT / "assets" / "lenet", data / "weights" / "features")
 
 
 def outputs(folder: Path) -> dict[str, str]:

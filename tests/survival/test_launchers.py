@@ -1,0 +1,104 @@
+"""The launchers themselves: torchrun and accelerate start several processes, which leave what one leaves."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dmd.checkpoint import folder_sha256, load_json
+from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, make_scored_system, write_params
+
+CHANGES: dict[str, Any] = {
+    "evaluate.num_samples": 130,
+    "evaluate.num_sets": 2,
+    "evaluate.num_steps": 3,
+    "evaluate.batch_size": 50,
+    "distill.learning_rate_generator": 1e-4,
+}
+STAGES = ("pairs", "distill", "evaluate")
+LAUNCHERS = {
+    "torchrun": ["torchrun", "--nproc_per_node", "2", "-m"],
+    "accelerate": ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m"],
+}
+MEASURED = ("seconds", "latency", "speed", "memory")
+"""Parts of the names of scores that are times and sizes, and differ from run to run."""
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder: Path, launcher: list[str], stage: str) -> "subprocess.Popen[str]":
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    command = [*launcher, f"stages.{stage}", "params.yaml"]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **both)
+
+
+def run(folder: Path, launcher: list[str]) -> None:
+    for stage in STAGES:
+        with start(folder, launcher, stage) as process:
+            said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said[-3000:]
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    found = flat(load_json(folder / "data" / SYSTEM / "evaluation" / "scores.json"))
+    return {key: value for key, value in found.items() if not any(name in key for name in MEASURED)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared") / "system"
+    make_scored_system(folder, CHANGES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process leaves."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("alone") / "system")
+    run(folder, [sys.executable, "-m"])
+    return folder
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_of_a_launcher_leave_what_one_leaves(
+    launcher: str, prepared: Path, alone: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(prepared, tmp_path / "system")
+    run(folder, LAUNCHERS[launcher])
+    data, other = folder / "data" / SYSTEM, alone / "data" / SYSTEM
+    assert folder_sha256(data / "pairs") == folder_sha256(other / "pairs")
+    losses = [pd.read_csv(place / "training" / "losses.csv") for place in (data, other)]
+    pd.testing.assert_frame_equal(*losses, rtol=1e-3, atol=1e-5)
+    assert not losses[0].equals(losses[1])  # sums of two parts: there were two processes
+    assert scores(folder) == pytest.approx(scores(alone), rel=1e-3, abs=1e-5)
+
+
+def test_a_launcher_ends_when_a_process_is_killed(prepared: Path, alone: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(prepared, tmp_path / "system")
+    shutil.copytree(alone / "data" / SYSTEM / "pairs", folder / "data" / SYSTEM / "pairs")
+    write_params(folder, SCORED | CHANGES | {"distill.steps": 100_000})
+    with start(folder, LAUNCHERS["torchrun"], "distill") as process:
+        while not list(folder.glob(".work/distill/*/step-*/hashes.json")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "another process of this run is gone" in said or "another process of it is gone" in said

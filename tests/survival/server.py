@@ -5,6 +5,7 @@ do where they are several, and later their exit statuses as `subprocess` gives t
 the processes print goes to `log` there, and harms planned for it (`harms.py`) are done to them first.
 """
 
+import importlib
 import os
 import resource
 import shutil
@@ -14,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import harms
 import torch
 from accelerate import Accelerator
 
@@ -26,6 +26,7 @@ from dmd.summaries import summarise_model
 from dmd.work import is_first_process
 from stages import cli, distill, pairs, teacher
 
+harms = importlib.import_module("harms")  # beside this script; installed packages have taken the name `tests`
 STAGES = {"pairs": pairs, "teacher": teacher, "distill": distill}
 
 

@@ -125,6 +125,7 @@ def test_a_small_file_system_fills_up_and_is_enlarged(
     check_goes_on(victims, stage, system, expected)
 
 
+@pytest.mark.parametrize("stage", ["distill"])
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(victims: Victims, stage: str, folder: Path) -> None:
     closed = folder / "data" / SYSTEM
     closed.chmod(0o555)
@@ -134,7 +135,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(victims: Vic
     assert "mend its mode or its mount" in said
     assert not (folder / ".work" / stage).exists() or not list((folder / ".work" / stage).rglob("*.safetensors"))
     closed.chmod(0o755)
-    victims.run(stage, folder)
 
 
 @pytest.fixture

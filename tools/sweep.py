@@ -3,6 +3,7 @@
 The teacher and the pairs are those that `dvc repro` left for the params file.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from dmd.config import Config
 from dmd.datasets import load_dataset
 from dmd.features import load_features
 from dmd.noises import Noises
+from dmd.reference import cached
 from dmd.scores import distance_name, score
 from dmd.summaries import summarise_model, summarise_pixels
 from dmd.work import finish
@@ -27,7 +29,10 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     run.run()
     data, batch_size = Path("data", config.system), config.evaluate.batch_size
     net = load_features(data / "weights" / "features").to(device)
-    real = summarise_pixels(net, *load_dataset(config.dataset.name, data / "dataset", "train"), batch_size, device)
+    pixels, labels = load_dataset(config.dataset.name, data / "dataset", "train")
+    compute = partial(summarise_pixels, net, pixels, labels, batch_size, device, max_kept=len(pixels))
+    named = {"name": "train", "dataset": config.dataset.model_dump(mode="json")}  # as the stage evaluate keeps it
+    real = cached([data / "dataset", data / "weights" / "features"], named, device, compute)
     noises = Noises(
         config.seed, config.evaluate.num_samples, config.dataset.image_shape, config.dataset.num_classes, device
     )

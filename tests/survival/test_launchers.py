@@ -55,9 +55,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def scores(folder: Path) -> dict[str, Any]:
+def scores(folder: Path) -> dict[str, float]:
     found = flat(load_json(folder / "data" / SYSTEM / "evaluation" / "scores.json"))
-    return {key: value for key, value in found.items() if not any(name in key for name in MEASURED)}
+    numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
+    return {key: value for key, value in numbers.items() if not any(name in key for name in MEASURED)}
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,11 @@ def distance_key(scores: Mapping[str, Any]) -> str:
     Raises:
         ValueError: there is none.
     """
-    names = [key for key in scores["student"] if key == "fid" or (key.startswith("fd_") and key != "fd_to_teacher")]
+    names = [
+        key
+        for key in scores["student"]
+        if key == "fid" or key.startswith("fd_") and not key.startswith("fd_to_teacher")
+    ]
     if not names:
         raise ValueError(
             f"no Fréchet distance among the student's scores {sorted(scores['student'])}; run evaluate again"

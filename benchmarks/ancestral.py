@@ -19,7 +19,7 @@ from dmd.scores import score
 from dmd.summaries import Summary, summarise, summarise_pixels
 
 RESULTS = Path(__file__).resolve().parent / "results"
-COUNT = 100
+COUNT = 50
 SETS = 5
 """Disjoint sets of the solver's, for the spread of a score of so few images; of the ancestral, one."""
 STEPS = 1000

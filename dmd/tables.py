@@ -91,7 +91,7 @@ def distance_key(scores: Mapping[str, Any]) -> str:
     names = [
         key
         for key in scores["student"]
-        if key == "fid" or key.startswith("fd_") and not key.startswith("fd_to_teacher")
+        if key == "fid" or (key.startswith("fd_") and not key.startswith("fd_to_teacher"))
     ]
     if not names:
         raise ValueError(

@@ -3,7 +3,7 @@
 A block `<!-- output: COMMAND -->` … `<!-- end -->` holds the command and its output. Run it where the pipeline has run
 and where the experiments that the commands name exist:
 
-    dvc exp run --temp --name quarter-alpha -S alpha=0.25 dvc.yaml
+    dvc exp run --temp --name quarter-alpha -S alpha=0.25 -S distill.steps=100 dvc.yaml
     python -m tools.transcripts
 """
 

@@ -68,7 +68,7 @@ deps: $(STAMP) ## write each stage's import closure into dvc.yaml
 tables: $(STAMP) ## write the tables of README.md and docs/ from the files of runs
 	$(BIN)/python -m tools.tables
 
-transcripts: $(STAMP) ## run the commands that README.md shows, and write what they print; needs the experiments it names
+transcripts: $(STAMP) ## run the commands that README.md shows, and write what they print; after `make repro`, before a commit
 	$(BIN)/python -m tools.transcripts
 
 lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay

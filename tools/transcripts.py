@@ -1,9 +1,8 @@
 """Fill the transcripts of README.md and docs/ with what commands really print, so that no output is typed.
 
-A block `<!-- output: COMMAND -->` … `<!-- end -->` holds the command and its output. Run it where the pipeline has run
-and where the experiments that the commands name exist:
+A block `<!-- output: COMMAND -->` … `<!-- end -->` holds the command and its output. Run it where the pipeline has run,
+before its results are committed, so that there is a difference to show:
 
-    dvc exp run --temp --name quarter-alpha -S alpha=0.25 -S distill.steps=100 dvc.yaml
     python -m tools.transcripts
 """
 

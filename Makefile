@@ -46,6 +46,7 @@ browser: ## Chromium for the test of the report page, from Debian's packages, wh
 screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
 	$$(command -v chromium || command -v google-chrome) --headless --no-sandbox --disable-gpu --hide-scrollbars \
 		--window-size=900,1000 --screenshot=docs/report.png file://$(CURDIR)/metrics/$(SYSTEM)/report.html
+	$(BIN)/python -c "from PIL import Image; p = 'docs/report.png'; Image.open(p).convert('RGB').quantize(128).save(p, optimize=True)"
 
 test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
 	$(BIN)/python -m pytest -q -m "slow or gpu"

@@ -86,7 +86,15 @@ def other_params(lock: Path) -> list[tuple[str, Any, Any]]:
             for key, value in values.items():
                 run |= flat({key: value})
     file = flat(yaml.safe_load(lock.with_name("params.yaml").read_text(encoding="utf-8")))
-    return [(key, file.get(key), value) for key, value in run.items() if file.get(key) != value]
+    return [(key, file.get(key), value) for key, value in run.items() if _number(file.get(key)) != _number(value)]
+
+
+def _number(value: Any) -> Any:
+    """A text such as 1e-06, which DVC writes without a point and YAML 1.1 reads as text, as the number it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def stale_stages(root: Path, pipeline: Path) -> dict[str, list[str]]:

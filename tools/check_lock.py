@@ -18,6 +18,7 @@ from typing import Any
 
 import typer
 import yaml
+from dvc.utils.serialize import load_yaml
 
 from tools.overrides import flat
 
@@ -79,22 +80,14 @@ def other_params(lock: Path) -> list[tuple[str, Any, Any]]:
 
     None stands for a key that one of them lacks.
     """
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
+    stages = load_yaml(lock)["stages"].values()  # DVC's own reader: a 1e-06 that it wrote is text in YAML 1.1
     run: dict[str, Any] = {}
     for stage in stages:
         for values in stage.get("params", {}).values():
             for key, value in values.items():
                 run |= flat({key: value})
-    file = flat(yaml.safe_load(lock.with_name("params.yaml").read_text(encoding="utf-8")))
-    return [(key, file.get(key), value) for key, value in run.items() if _number(file.get(key)) != _number(value)]
-
-
-def _number(value: Any) -> Any:
-    """A text such as 1e-06, which DVC writes without a point and YAML 1.1 reads as text, as the number it is."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    file = flat(load_yaml(lock.with_name("params.yaml")))
+    return [(key, file.get(key), value) for key, value in run.items() if file.get(key) != value]
 
 
 def stale_stages(root: Path, pipeline: Path) -> dict[str, list[str]]:

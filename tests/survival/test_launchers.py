@@ -14,6 +14,7 @@ import pytest
 
 from dmd.checkpoint import folder_sha256, load_json
 from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, make_scored_system, write_params
+from tools.overrides import flat
 
 CHANGES: dict[str, Any] = {
     "evaluate.num_samples": 130,
@@ -46,13 +47,6 @@ def run(folder: Path, launcher: list[str]) -> None:
         with start(folder, launcher, stage) as process:
             said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said[-3000:]
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def scores(folder: Path) -> dict[str, float]:

@@ -63,7 +63,7 @@ def check_agreement(
     schedule: Mapping[str, Any] | None,
     image_shape: Sequence[int],
     num_classes: int | None,
-) -> None:
+) -> dict[str, Any]:
     """Hold the configs of a checkpoint against the params.
 
     Args:
@@ -72,6 +72,9 @@ def check_agreement(
         schedule: the params' values of `SCHEDULE_KEYS`; None takes the checkpoint's.
         image_shape: channels, height, width.
         num_classes: None for an unconditional model; a conditional one may have a null class on top.
+
+    Returns:
+        The checkpoint's values of `SCHEDULE_KEYS`.
 
     Raises:
         ValueError: they disagree; names key, both values and the cure.
@@ -86,6 +89,7 @@ def check_agreement(
             f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
             "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
         )
+    return found
 
 
 def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None) -> None:

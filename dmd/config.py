@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from dmd.bounds import Section
-from dmd.sections.dataset import Dataset, Fetch
+from dmd.sections.dataset import MIRRORS, Dataset, Fetch
 from dmd.sections.distill import Distill
 from dmd.sections.sampling import Evaluate, Pairs
 from dmd.sections.teacher import Teacher
@@ -44,9 +44,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _timesteps_agree(self) -> "Config":
-        if self.teacher.schedule is None:  # then the stages compare with the checkpoint's, each as it starts
-            return self
-        total = self.teacher.schedule.num_train_timesteps
+        if self.teacher.schedule is not None:  # else `fetch` and `teacher` compare with the checkpoint's
+            self.check_timesteps(self.teacher.schedule.num_train_timesteps)
+        return self
+
+    def check_timesteps(self, total: int) -> None:
+        """Hold t* and the solvers' steps against a schedule of `total` timesteps.
+
+        Raises:
+            ValueError: t* lies outside, there are more steps than timesteps, or DDIM's do not divide them.
+        """
         if self.distill.generator_timestep >= total:
             raise ValueError(
                 f"distill.generator_timestep {self.distill.generator_timestep} is outside the schedule: "
@@ -61,7 +68,6 @@ class Config(Section):
                     f"{name}.num_steps {steps} does not divide teacher.schedule.num_train_timesteps {total}, as "
                     "diffusers' DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
                 )
-        return self
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -69,6 +75,12 @@ class Config(Section):
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
         if self.teacher.backbone is not None:
             self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
+        allowed = MIRRORS.get(self.dataset.name, self.fetch.mirrors)
+        for mirror in self.fetch.mirrors:
+            if mirror not in allowed:
+                raise ValueError(
+                    f"fetch.mirrors: {mirror} has no {self.dataset.name} (dataset.name); take {' or '.join(allowed)}"
+                )
         return self
 
 

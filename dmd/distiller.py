@@ -193,18 +193,11 @@ class Distiller:
             size = getattr(self.settings, name)
             if size % processes:
                 raise ValueError(f"distill.{name} {size} is not a multiple of {processes} processes")
-        pairs = self.settings.pairs_batch_size // processes
-        if pairs < self._num_parts:
-            raise ValueError(
-                f"distill.pairs_batch_size: {pairs} pairs a process cannot be spread over {self._num_parts} "
-                f"micro-batches; raise distill.micro_batch_size, {self.settings.micro_batch_size}"
-            )
 
     @property
     def _num_parts(self) -> int:
         """Micro-batches of this process's part of a batch."""
-        size = self.settings.batch_size // self.accelerator.num_processes
-        return -(-size // (self.settings.micro_batch_size or size))
+        return self.settings.num_parts(self.accelerator.num_processes)
 
     def _parts(self, batch: Batch) -> list[Batch]:
         """The micro-batches of a batch: fresh noises and pairs alike spread over as many parts."""

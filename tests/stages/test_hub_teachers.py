@@ -187,10 +187,11 @@ def test_an_untrained_teacher_is_said_to_be_one_and_is_a_function_of_the_seed(ro
     assert hashes[0] == hashes[1]
 
 
-def test_steps_that_do_not_fit_the_checkpoints_schedule_are_refused_before_the_first_pair(root: Path) -> None:
+def test_timesteps_that_do_not_fit_the_checkpoints_schedule_are_refused_before_any_work(root: Path) -> None:
     write(root / "given", ("", ""), {"_class_name": "DDPMScheduler", "num_train_timesteps": 30})
+    fitting = {"distill__generator_timestep": 10, "pairs__num_steps": 5, "evaluate__num_steps": 5}
+    fetch.main(load_config(params(root, **{**BASE, **fitting, "teacher__source": "given"})))
     config = load_config(params(root, **{**BASE, "teacher__source": "given"}))
-    fetch.main(config)
-    teacher.main(config)
-    with pytest.raises(ValueError, match=r"num_steps 4 does not fit the teacher's 30 timesteps.*euler"):
-        pairs.main(config)
+    for stage in (fetch, teacher):
+        with pytest.raises(ValueError, match=r"generator_timestep 300 is outside the schedule: 0 … 29"):
+            stage.main(config)

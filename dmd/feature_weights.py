@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
 from dmd import sources
 from dmd.checkpoint import load_json, save_json, save_tensors
 from dmd.downloads import DownloadError, find
-from dmd.weights import MODEL, make_folder, place_features, read_pickle
+from dmd.weights import make_folder, place_features, read_pickle
 
 STAGES = (1, 2, 2, 3, 3, 4, 1)
 """Blocks in each stage of EfficientNet-Lite0."""
@@ -52,15 +53,15 @@ def place_feature_net(name: str, downloads: Path, folder: Path) -> None:
         place_features(Path("assets") / name, folder)
         return
 
-    def fill() -> None:
+    def fill(part: Path) -> None:
         path = find(source.originals[0], downloads)
         if path is None:
             raise DownloadError(f"{source.originals[0].name} is not in {downloads}; run fetch again")
         tensors = read_pickle(path)
         kind = "InceptionV3" if name == "inception" else "EfficientNetLite0"
         named = inception_tensors(tensors) if name == "inception" else efficientnet_tensors(tensors)
-        save_json(folder / "config.json", {"_class_name": kind})
-        save_tensors(folder / MODEL, named)
+        save_json(part / "config.json", {"_class_name": kind})
+        save_tensors(part / SAFETENSORS_WEIGHTS_NAME, named)
 
     make_folder(folder, fill)
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmd.checkpoint import load_json
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
 
-MODEL = "diffusion_pytorch_model"
-"""Name of the weights, without its ending."""
+from dmd.checkpoint import load_json
 
 DESCRIPTIONS = (
     "model_index.json",
@@ -53,7 +52,7 @@ class Layout:
 
     def weights(self, ending: str) -> str:
         """Path of the weights with this ending, beside the model's config."""
-        return self.config.replace("config.json", f"{MODEL}.{ending}")
+        return self.config.replace("config.json", SAFETENSORS_WEIGHTS_NAME if ending == "safetensors" else WEIGHTS_NAME)
 
     def describe(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configs of model and scheduler.

@@ -14,7 +14,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UN
 
 from dmd import one_step
 from dmd.backbones import load_backbone, network_file
-from dmd.checkpoint import load_json, save_json
+from dmd.checkpoint import load_json, save_json, whole_folder
 from dmd.denoiser import Denoiser
 from dmd.generator import OneStepGenerator
 from dmd.schedule import NoiseSchedule
@@ -35,7 +35,7 @@ def save_generator(
     """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json` and `one_step.py`.
 
     Args:
-        folder: made if missing; other files in it stay.
+        folder: replaced, whole or not at all.
         backbone: the student's network.
         scheduler_config: the config of the scheduler that the teacher was trained under.
         generator_timestep: t*, 0 … T - 1.
@@ -50,19 +50,20 @@ def save_generator(
         pipeline = DDIMPipeline(backbone, scheduler)
     else:
         pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes)
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    shutil.copyfile(Path(one_step.__file__), folder / CODE_FILE)
-    index = load_json(folder / "model_index.json")
-    if not plain:
-        index["_class_name"] = ["one_step", "OneStepPipeline"]
-    code = network_file(backbone)
-    if code is not None:
-        shutil.copyfile(code, folder / "unet" / code.name)
-        index["unet"] = [code.stem, type(backbone).__name__]
-    save_json(folder / "model_index.json", index)
-    config = load_json(folder / "unet" / "config.json")
-    config.pop("_name_or_path", None)
-    save_json(folder / "unet" / "config.json", config)
+    with whole_folder(folder) as part:
+        pipeline.save_pretrained(part, safe_serialization=True)
+        shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
+        index = load_json(part / "model_index.json")
+        if not plain:
+            index["_class_name"] = ["one_step", "OneStepPipeline"]
+        code = network_file(backbone)
+        if code is not None:
+            shutil.copyfile(code, part / "unet" / code.name)
+            index["unet"] = [code.stem, type(backbone).__name__]
+        save_json(part / "model_index.json", index)
+        config = load_json(part / "unet" / "config.json")
+        config.pop("_name_or_path", None)
+        save_json(part / "unet" / "config.json", config)
 
 
 def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: int) -> DDIMScheduler:

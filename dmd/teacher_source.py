@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+
 from dmd.archived_teacher import archive_origin, import_archive
 from dmd.checkpoint import save_json, save_tensors
 from dmd.downloads import DownloadError
 from dmd.hub import HUB_ID, snapshot
-from dmd.layouts import DESCRIPTIONS, MODEL, Layout
+from dmd.layouts import DESCRIPTIONS, Layout
 from dmd.weights import check_provenance, make_folder, read_pickle
 
 MADE_HERE = ("train", "random")
@@ -95,19 +97,19 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
         ValueError: the provenance beside it names another hash, or its pickle holds more than tensors.
     """
 
-    def fill() -> None:
+    def fill(part: Path) -> None:
         if teacher is None:
             return
         weights = teacher.weights()
         if weights.suffix == ".bin":
-            save_tensors(folder / f"{MODEL}.safetensors", read_pickle(weights))
+            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, read_pickle(weights))
         else:
-            shutil.copyfile(weights, folder / f"{MODEL}.safetensors")
+            shutil.copyfile(weights, part / SAFETENSORS_WEIGHTS_NAME)
         for name in (teacher.layout.config, teacher.layout.scheduler_config, "provenance.json"):
             if (teacher.folder / name).is_file():
-                shutil.copyfile(teacher.folder / name, folder / Path(name).name)
-        check_provenance(folder, required=False)
-        save_json(folder / "origin.json", teacher.origin)
+                shutil.copyfile(teacher.folder / name, part / Path(name).name)
+        check_provenance(part, required=False)
+        save_json(part / "origin.json", teacher.origin)
 
     make_folder(folder, fill)
 

@@ -10,16 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
 from dmd import sources
 from dmd.archives import extract
-from dmd.checkpoint import file_sha256, load_json, save_json, save_tensors
+from dmd.checkpoint import file_sha256, load_json, save_json, save_tensors, whole_folder
 from dmd.downloads import DownloadError, find
 
 logger = logging.getLogger(__name__)
-
-MODEL = "diffusion_pytorch_model.safetensors"
 
 
 def place_features(source: Path, folder: Path) -> None:
@@ -29,12 +28,12 @@ def place_features(source: Path, folder: Path) -> None:
         ValueError: a file is missing or is not the one of its provenance.
     """
 
-    def fill() -> None:
+    def fill(part: Path) -> None:
         check_provenance(source, required=True)
-        for name in ("config.json", MODEL):
+        for name in ("config.json", SAFETENSORS_WEIGHTS_NAME):
             if not (source / name).is_file():
                 raise ValueError(f"{source}: no {name}; check the files out again")
-            shutil.copyfile(source / name, folder / name)
+            shutil.copyfile(source / name, part / name)
 
     make_folder(folder, fill)
 
@@ -49,7 +48,7 @@ def place_perceptual(name: str, downloads: Path, folder: Path) -> None:
         DownloadError: `downloads` does not hold the original.
     """
 
-    def fill() -> None:
+    def fill(part: Path) -> None:
         source = sources.perceptual(name)
         if source is None:
             return
@@ -60,11 +59,11 @@ def place_perceptual(name: str, downloads: Path, folder: Path) -> None:
         if kind == "lpips":
             tensors = read_pickle(path)
             kept = {key: tensors[key] for key in tensors if key.startswith("features.")}
-            save_tensors(folder / "backbone.safetensors", kept)
+            save_tensors(part / "backbone.safetensors", kept)
         else:
             with tempfile.TemporaryDirectory() as scratch:
                 (member,) = extract(path, [sources.stlpips_member(backbone)], Path(scratch))
-                save_tensors(folder / "model.safetensors", read_pickle(member))
+                save_tensors(part / "model.safetensors", read_pickle(member))
 
     make_folder(folder, fill)
 
@@ -79,21 +78,20 @@ def check_provenance(folder: Path, required: bool) -> None:
     wanted = load_json(path).get("sha256") if path.is_file() else None
     if wanted is None:
         if required:
-            raise ValueError(f"{path}: no key sha256 of {MODEL}; check the files out again")
+            raise ValueError(f"{path}: no key sha256 of {SAFETENSORS_WEIGHTS_NAME}; check the files out again")
         return
-    found = file_sha256(folder / MODEL) if (folder / MODEL).is_file() else "no such file"
+    weights = folder / SAFETENSORS_WEIGHTS_NAME
+    found = file_sha256(weights) if weights.is_file() else "no such file"
     if found != wanted:
-        raise ValueError(f"{folder / MODEL}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
+        raise ValueError(f"{weights}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
 
 
-def make_folder(folder: Path, fill: Callable[[], None]) -> None:
-    """Empty the folder, fill it, and write the manifest last."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    fill()
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    save_json(folder / "manifest.json", {"files": files})
+def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into the folder, and add the manifest; the folder is there whole or not at all."""
+    with whole_folder(folder) as part:
+        fill(part)
+        files = {path.name: file_sha256(path) for path in sorted(part.iterdir())}
+        save_json(part / "manifest.json", {"files": files})
     logger.info("%s: %s", folder, ", ".join(files) or "nothing needed")
 
 

@@ -92,7 +92,7 @@ def write_shards(
     """Write to `out` a shard for each range of rows, as `read` gives them, and the manifest: one line a shard.
 
     Raises:
-        ValueError: `read` gave other rows than were asked for.
+        ValueError: `read` gave other rows than were asked for, or an image that is not finite; names the row.
     """
     settings = asdict(recipe)
     kept = {key: settings[key] for key in ("seed", "guidance_scale", "solver", "num_steps", "timestep_spacing")}
@@ -101,6 +101,11 @@ def write_shards(
         pairs, path = read(rows), out / shard_name(number)
         if pairs["index"].tolist() != list(rows):
             raise ValueError(f"{path.name}: the pairs at hand are not the rows {rows.start} … {rows.stop - 1}")
+        for row in (~pairs["x0"].isfinite().flatten(1).all(1)).nonzero().flatten().tolist():
+            raise ValueError(
+                f"{path.name}: the image of row {rows[row]} is not finite; look for NaN in the teacher's weights, "
+                "or take another pairs.solver or more pairs.num_steps"
+            )
         save_tensors(path, pairs)
         lines.append(
             {"shard": path.name, "first": rows.start, "last": rows.stop - 1, "sha256": file_sha256(path), **kept}

@@ -113,6 +113,20 @@ def test_shards_that_leave_out_a_row_are_refused(denoiser: Denoiser, tmp_path: P
         PairStore(tmp_path / "out")
 
 
+def test_an_image_that_is_not_finite_is_not_written(denoiser: Denoiser, tmp_path: Path) -> None:
+    broken = make_pairs(denoiser, RECIPE, range(4, 8))
+    broken["x0"][2, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"shard-00001.*row 6 is not finite.*teacher's weights"):
+        write_shards(
+            tmp_path,
+            shard_rows(8, 4),
+            lambda rows: make_pairs(denoiser, RECIPE, rows) if rows.start == 0 else broken,
+            RECIPE,
+            "",
+        )
+    assert not (tmp_path / "manifest.csv").exists()
+
+
 def test_pairs_of_other_rows_are_not_written(denoiser: Denoiser, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shard-00001.*not the rows 4 … 7"):
         write_shards(tmp_path, shard_rows(8, 4), lambda _: make_pairs(denoiser, RECIPE, range(4)), RECIPE, "")

@@ -6,6 +6,7 @@ They depend on files and settings alone, so a later run with the same ones reads
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,13 @@ def _read(path: Path, device: torch.device) -> Summary | None:
 
 def _prune(folder: Path) -> None:
     """Remove the entries that are beyond `MAX_BYTES`."""
-    newest, *others = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
-    total = newest.stat().st_size
-    for path in others:
-        total += path.stat().st_size
-        if total > MAX_BYTES:
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with suppress(FileNotFoundError):  # another run removed it meanwhile
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    total = 0
+    for number, (_, size, path) in enumerate(sorted(found, reverse=True)):
+        total += size
+        if number > 0 and total > MAX_BYTES:
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)

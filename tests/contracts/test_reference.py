@@ -1,5 +1,6 @@
 """Summaries kept by content: the same numbers, and nothing stale or broken is ever read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,6 @@ def test_a_broken_entry_is_computed_again(data: Path, harm: str) -> None:
 
 
 def test_entries_unused_for_longest_go_first(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     compute = Counted()
     for step in range(3):
         cached([data], {"step": step}, CPU, compute)
@@ -90,6 +89,26 @@ def test_entries_unused_for_longest_go_first(data: Path, monkeypatch: pytest.Mon
     assert len(left) == 2
     assert kept in left
     assert {path.stem for path in reference_folder().glob("*.json")} == {Path(name).stem for name in left}
+
+
+def test_an_entry_that_another_run_removes_meanwhile_is_passed_over(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def vanishing(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "gone.safetensors":
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    reference_folder().mkdir(parents=True)
+    (reference_folder() / "gone.safetensors").touch()
+    monkeypatch.setattr(Path, "stat", vanishing)
+    monkeypatch.setattr(reference, "MAX_BYTES", 1)
+    compute = Counted()
+    for step in range(2):
+        cached([data], {"step": step}, CPU, compute)
+    assert len(list(reference_folder().glob("*.json"))) == 1
 
 
 def test_a_temporary_copy_of_the_repository_reads_the_originals(

@@ -31,7 +31,7 @@ class Learner:
         if accelerator.mixed_precision == "fp16":
             raise ValueError("mixed precision fp16 is not supported; take bf16, or none")
         self.accelerator, self.max_grad_norm = accelerator, max_grad_norm
-        optimizer = AdamW(module.parameters(), learning_rate, betas, weight_decay=weight_decay)
+        optimizer = AdamW(module.parameters(), learning_rate, betas, weight_decay=weight_decay, fused=True)
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
         self.lr_scheduler: LRScheduler = get_scheduler("constant", optimizer)
 

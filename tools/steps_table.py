@@ -7,22 +7,18 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import torch
 import typer
-from accelerate import Accelerator
 
 from dmd.checkpoint import load_tensors, save_tensors
 from dmd.config import Config, load_config
-from dmd.datasets import load_dataset
 from dmd.denoiser import with_guidance
-from dmd.features import load_features
 from dmd.latency import TimedModel
-from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
-from dmd.scores import distance_name, score
-from dmd.summaries import Summary, summarise, summarise_pixels
+from dmd.summaries import summarise
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
 from dmd.work import work_folder
+from tools.scorer import Scorer
 
 Row = dict[str, Any]
 
@@ -37,34 +33,28 @@ class Setting(NamedTuple):
 
 
 class Bench:
-    """A teacher, a feature net and the real images' moments, to score one setting after the other."""
+    """A teacher and its scorer, for one setting after the other."""
 
     def __init__(self, config: Config, teacher: Path, samples: int) -> None:
         """Load the teacher's folder; `samples` from the evaluation's noises are drawn for each row."""
-        self.config, self.device = config, Accelerator().device
-        data = Path("data", config.system)
+        self.config, self.scorer = config, Scorer(config, samples)
         self.teacher = Teacher.load(teacher)
-        self.net = load_features(data / "weights" / "features").to(self.device)
-        real = load_dataset(config.dataset.name, data / "dataset", "train")
-        self.real: Summary = summarise_pixels(self.net, *real, 1000, self.device)
-        shape, classes = config.dataset.image_shape, config.dataset.num_classes
-        self.noises = Noises(config.seed, samples, shape, classes, self.device)
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
         self.work.mkdir(parents=True, exist_ok=True)
 
     def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
-        return sample(denoiser.to(self.device), z, labels, self.teacher.scheduler_config, *setting[1:])
+        return sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
 
     def draw(self, setting: Setting) -> tuple[Images, Labels | None, float]:
         """All samples with these settings, their labels, and the seconds an image; the first batch is drawn twice."""
-        size = self.config.evaluate.batch_size
-        timed = TimedModel(partial(self._solve, setting), self.device)
-        timed.model(*self.noises.batch(0, size))
+        size, noises = self.scorer.batch_size, self.scorer.noises
+        timed = TimedModel(partial(self._solve, setting), self.scorer.device)
+        timed.model(*noises.batch(0, size))
         title = f"{setting.solver} {setting.num_steps}, guidance {setting.guidance_scale:g}"
         parts = [
             (timed(z, labels).clamp(-1, 1), labels)
-            for z, labels in track(self.noises.batches(size), title, total=-(-self.noises.count // size), unit="batch")
+            for z, labels in track(noises.batches(size), title, total=-(-noises.count // size), unit="batch")
         ]
         labels = None if parts[0][1] is None else torch.cat([part[1] for part in parts if part[1] is not None])
         return torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image
@@ -89,15 +79,12 @@ class Bench:
         images, labels, seconds = self.draw(setting)
         if setting == reference:
             save_tensors(self._reference(setting), {"images": images})
-        size = self.config.evaluate.batch_size
+        size = self.scorer.batch_size
         batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
-        features = self.config.evaluate.features
-        scores = score(summarise(self.net, batches, len(images)), self.real, features, self.config.seed)
-        names = (distance_name(features), f"kid_{features}", "precision", "recall", "num_samples", "class_accuracy")
-        kept = {name: scores[name] for name in names if name in scores}
+        scores = self.scorer.score(summarise(self.scorer.net, batches, len(images)))
         distance = {f"rmse_to_{reference.solver}_{reference.num_steps}": self.distance(images, reference)}
         nfe = count_nfe(self.teacher.scheduler_config, *setting[1:])
-        return {"nfe": nfe, **kept, **distance, "seconds_per_image": seconds}
+        return {"nfe": nfe, **scores, **distance, "seconds_per_image": seconds}
 
 
 def main(

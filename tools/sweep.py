@@ -3,45 +3,27 @@
 The teacher and the pairs are those that `dvc repro` left for the params file.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from accelerate import Accelerator
 
 from dmd.config import Config
-from dmd.datasets import load_dataset
-from dmd.features import load_features
-from dmd.noises import Noises
-from dmd.reference import cached
-from dmd.scores import distance_name, score
-from dmd.summaries import summarise_model, summarise_pixels
 from dmd.work import finish
 from stages.distill import prepare
 from tools.overrides import grid, override
+from tools.scorer import Scorer
 
 
 def distil_and_score(config: Config) -> dict[str, Any]:
     """One distillation from start to end; its scores and seconds by name. Nothing of it is kept."""
-    run, device = prepare(config), Accelerator().device
+    run = prepare(config)
     run.run()
-    data, batch_size = Path("data", config.system), config.evaluate.batch_size
-    net = load_features(data / "weights" / "features").to(device)
-    pixels, labels = load_dataset(config.dataset.name, data / "dataset", "train")
-    compute = partial(summarise_pixels, net, pixels, labels, batch_size, device, max_kept=len(pixels))
-    named = {"name": "train", "dataset": config.dataset.model_dump(mode="json")}  # as the stage evaluate keeps it
-    real = cached([data / "dataset", data / "weights" / "features"], named, device, compute)
-    noises = Noises(
-        config.seed, config.evaluate.num_samples, config.dataset.image_shape, config.dataset.num_classes, device
-    )
-    summary = summarise_model(net, run.distiller.generator, noises, batch_size, "score")
+    scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.generator, "score")
     finish(run.work)
-    features = config.evaluate.features
-    scores = score(summary, real, features, config.seed)
-    names = (distance_name(features), f"kid_{features}", "class_accuracy", "precision", "recall")
-    return {**{name: scores[name] for name in names if name in scores}, "seconds": run.seconds}
+    scores.pop("num_samples")  # a column that the table has
+    return {**scores, "seconds": run.seconds}
 
 
 def main(

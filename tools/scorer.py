@@ -1,0 +1,47 @@
+"""Scores of one model after the other, as the stage `evaluate` takes them: its feature net, real images and noises."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from dmd.config import Config
+from dmd.datasets import load_dataset
+from dmd.features import load_features
+from dmd.latency import Model
+from dmd.noises import Noises
+from dmd.reference import cached
+from dmd.scores import distance_name, score
+from dmd.summaries import Summary, summarise_model, summarise_pixels
+
+
+class Scorer:
+    """The feature net, the summary of the real images and the noises of a system."""
+
+    def __init__(self, config: Config, samples: int) -> None:
+        """Read what `fetch` left for the params; `samples` from the evaluation's noises are drawn of each model."""
+        self.device = Accelerator().device
+        self.batch_size, self.features, self.seed = config.evaluate.batch_size, config.evaluate.features, config.seed
+        data = Path("data", config.system)
+        self.net = load_features(data / "weights" / "features").to(self.device)
+        pixels, labels = load_dataset(config.dataset.name, data / "dataset", "train")
+        compute = partial(
+            summarise_pixels, self.net, pixels, labels, self.batch_size, self.device, max_kept=len(pixels)
+        )
+        named = {"name": "train", "dataset": config.dataset.model_dump(mode="json")}
+        inputs = [data / "dataset", data / "weights" / "features"]
+        self.real = cached(inputs, named, self.device, compute)
+        shape, classes = config.dataset.image_shape, config.dataset.num_classes
+        self.noises = Noises(config.seed, samples, shape, classes, self.device)
+
+    def score_model(self, model: Model, title: str) -> dict[str, Any]:
+        """Draw from all noises, behind a progress bar named `title`, and score."""
+        return self.score(summarise_model(self.net, model, self.noises, self.batch_size, title))
+
+    def score(self, summary: Summary) -> dict[str, Any]:
+        """The scores of a summary that the tables show, by name."""
+        found = score(summary, self.real, self.features, self.seed)
+        distances = (distance_name(self.features), f"kid_{self.features}")
+        names = (*distances, "precision", "recall", "class_accuracy", "num_samples")
+        return {name: found[name] for name in names if name in found}

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from dmd.datasets import to_images
 from dmd.evaluation import Moments
+from dmd.features import Logits
 from dmd.latency import Model
 from dmd.noises import Batch, Noises
 from dmd.progress import track
 from dmd.types import Features, Images, Labels, Pixels, Reference
+
+Featured = tuple[Images, Labels | None, tuple[Features, Logits | None]]
+"""A batch with what the feature net makes of it."""
 
 MAX_KEPT = 10_000
 """So many feature vectors of a set are kept, evenly spaced, for scores that compare single vectors."""
@@ -82,13 +86,16 @@ def summarise(
     Raises:
         ValueError: there are no images, or features that are not finite.
     """
+    return _sum_up(((*batch, net(batch[0])) for batch in batches), total, max_kept, max_images)
+
+
+def _sum_up(batches: Iterable[Featured], total: int, max_kept: int = MAX_KEPT, max_images: int = MAX_IMAGES) -> Summary:
     moments: Moments | None = None
     rows, start = kept_rows(total, max_kept), 0
     kept: list[Features] = []
     first: list[Images] = []
     confusion, light = torch.zeros(0, 0, dtype=torch.long), torch.zeros(2, dtype=torch.float64)
-    for images, labels in batches:
-        features, logits = net(images)
+    for images, labels, (features, logits) in batches:
         moments = Moments.of(features) if moments is None else moments.merge(Moments.of(features))
         wanted = rows[(rows >= start) & (rows < start + len(images))] - start
         kept.append(features[wanted.to(features.device)])
@@ -128,23 +135,22 @@ def summarise_pixels(
 def summarise_model(net: nn.Module, model: Model, noises: Noises, batch_size: int, title: str) -> Summary:
     """Draw from all noises, behind a progress bar named `title`. Images are cut to [-1, 1], as in pictures.
 
-    Processes of one run draw the batches in turns; each gets all images, in order, and sums them up alike.
+    Processes of one run take the batches in turns; each gets all images and features, in order, and sums them up alike.
     """
-    return summarise(net, shared_batches(model, noises, batch_size, title), noises.count)
+    return _sum_up(_shared(net, model, noises, batch_size, title), noises.count)
 
 
-@torch.no_grad()
-def shared_batches(model: Model, noises: Noises, batch_size: int, title: str) -> Iterator[Batch]:
-    """The model's images of all noises, in order, each batch drawn by one of the processes of this run."""
+def _shared(net: nn.Module, model: Model, noises: Noises, batch_size: int, title: str) -> Iterator[Featured]:
+    """The model's images of all noises with their features, in order; each batch is one process's of this run."""
     run, starts = PartialState(), range(0, noises.count, batch_size)
     rounds = range(0, len(starts), run.num_processes)
     for number in track(rounds, title, total=len(rounds), unit="batch"):
-        mine: list[Batch] = []
+        mine: list[Featured] = []
         for start in starts[number + run.process_index : number + run.process_index + 1]:  # none past the end
             z, labels = noises.batch(start, start + batch_size)
-            mine.append((model(z, labels).clamp(-1, 1), labels))
-        for images, labels in gather_object(mine) if run.num_processes > 1 else mine:
-            yield images.to(noises.device), None if labels is None else labels.to(noises.device)
+            images = model(z, labels).clamp(-1, 1)
+            mine.append((images, labels, net(images)))
+        yield from send_to_device(gather_object(mine), noises.device) if run.num_processes > 1 else mine
 
 
 def _light(images: Images) -> Float64[Tensor, "2"]:

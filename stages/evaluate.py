@@ -104,6 +104,7 @@ def main(config: Config) -> None:
 
     timed = models if accelerator.is_main_process else {}
     times = {name: latency(model, noises[0], LATENCY_BATCH) for name, model in timed.items()}
+    accelerator.wait_for_everyone()  # nothing else runs on this machine while the first process takes the time
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", partial(keep_teacher, config))}
     drawn |= {name: evaluator.draw(models[name], name) for name in ("student_before", "student")}
     if not accelerator.is_main_process:

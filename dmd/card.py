@@ -58,8 +58,9 @@ distribution matching distillation (Yin et al., CVPR 2024, arXiv 2311.18828).
 
 ## Figures
 
-Measured on {num_samples} samples of each model from the same noises; `nfe` is the number of network calls for an image.
-The last row is what real images reach that were not used for training.
+Measured on {num_samples} of each model from the same noises: means, with standard deviations
+over sets; `nfe` is the number of network calls for an image. The last row is what real images reach that were not used
+for training.
 
 {scores}
 
@@ -104,7 +105,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
         what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
         snippet=snippet.format(folder=folder, labels=labels),
         how=how.format(last=(num_classes or 0) - 1),
-        num_samples=f"{scores['student']['num_samples']:,}",
+        num_samples=_samples(scores["student"]),
         scores=markdown_table(table[[name for name in columns if name in table]]),
         distance=distance,
         parameters=markdown_table(parameter_table(params, training)),
@@ -119,6 +120,12 @@ def markdown_table(table: pd.DataFrame) -> str:
     lines = [header, ["---"] * len(header)]
     lines += [[str(name), *map(format_number, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _samples(student: Mapping[str, Any]) -> str:
+    """How many samples the scores are of."""
+    count, sets = f"{student['num_samples']:,} samples", student.get("num_sets", 1)
+    return count if sets == 1 else f"{sets} disjoint sets of {count}"
 
 
 def _front_matter(params: Mapping[str, Any], student: Mapping[str, Any], distance: str) -> dict[str, Any]:

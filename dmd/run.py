@@ -35,7 +35,7 @@ class Run:
     history: Mapping[str, Tensor]
     """`x0_pair` and `images_step_<step>` [n, C, H, W] of the same noises."""
     training: Mapping[str, Any]
-    """Facts of the distillation: `parameters`, `seconds`, …"""
+    """Facts of the distillation: `parameters`, `steps`, …"""
     teacher_steps: pd.DataFrame
     """The table of `tools.steps_table`; empty where none was made."""
     timesteps: pd.DataFrame

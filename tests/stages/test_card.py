@@ -63,3 +63,10 @@ def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, s
     with Image.open(tmp_path / "sample.png") as drawn:
         assert drawn.size == (size, size)
         assert np.asarray(drawn).std() > 1
+
+
+@pytest.mark.parametrize(("sets", "said"), [(1, "on 2,000 samples of"), (3, "on 3 disjoint sets of 2,000 samples of")])
+def test_card_says_how_many_samples_were_scored(sets, said):
+    params, made = load_config(ROOT / "params.yaml").model_dump(mode="json"), scores()
+    made["student"] |= {"num_samples": 2000, "num_sets": sets}
+    assert said in model_card(params, made, {}, "models/mnist-small/generator")

@@ -1,6 +1,8 @@
 """Measure everything and write benchmarks/results: `python -m benchmarks`, or only some of it by name."""
 
+import os
 import platform
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,12 +67,19 @@ def main(
     if clock == "cpu" and torch.get_num_threads() > 1:
         raise typer.BadParameter("CPU time adds up over threads; set OMP_NUM_THREADS=1 for --clock cpu")
     RESULTS.mkdir(exist_ok=True)
-    for name in names or BENCHMARKS:
-        record = BENCHMARKS[name](Plan(repeats, clock)) | {"machine": machine() | {"clock": clock}}
-        save_json(RESULTS / f"{name}.json", record)
-        write_tables(RESULTS, tuple(BENCHMARKS))
-        for ratio, values in record["ratios"].items():
-            typer.echo(f"{ratio}: {values['median']:.3g} ({values['low']:.3g} … {values['high']:.3g})")
+    with tempfile.TemporaryDirectory(prefix="dmd-benchmark-") as scratch:
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch  # of the workers too, which are ended before they can tidy up
+        for name in names or BENCHMARKS:
+            run(name, Plan(repeats, clock))
+
+
+def run(name: str, plan: Plan) -> None:
+    """One benchmark: its record, the tables, and its ratios on the screen."""
+    record = BENCHMARKS[name](plan) | {"machine": machine() | {"clock": plan.clock}}
+    save_json(RESULTS / f"{name}.json", record)
+    write_tables(RESULTS, tuple(BENCHMARKS))
+    for ratio, values in record["ratios"].items():
+        typer.echo(f"{ratio}: {values['median']:.3g} ({values['low']:.3g} … {values['high']:.3g})")
 
 
 if __name__ == "__main__":

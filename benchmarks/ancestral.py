@@ -11,7 +11,6 @@ from benchmarks import peers
 from benchmarks.repeats import summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.datasets import load_dataset
 from dmd.features import load_features
 from dmd.noises import Batch
 from dmd.sampler import sample
@@ -27,16 +26,9 @@ SCORES = ("fd_lenet", "kid_lenet", "kid_lenet_standard_error", "precision", "rec
 
 
 def real(shipped: Shipped) -> Summary:
-    """Of the real test images.
-
-    Raises:
-        ValueError: they are not there; names the cure.
-    """
-    folder = Path("data") / shipped.config.system / "dataset"
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no real images to compare with; run `dvc repro fetch` first")
-    pixels, _ = load_dataset(shipped.config.dataset.name, folder, "test")
-    return summarise_pixels(load_features(Path("assets") / "lenet"), pixels, None, 250, torch.device("cpu"))
+    """Of the real test images."""
+    net = load_features(Path("assets") / "lenet")
+    return summarise_pixels(net, shipped.real_images("test"), None, 250, torch.device("cpu"))
 
 
 def scores(shipped: Shipped, images: Tensor) -> dict[str, float]:

@@ -79,16 +79,16 @@ def images(count: int) -> tuple[Tensor, Tensor]:
 
 
 def draw_student() -> Jobs:
-    """Draw images with the one-step generator (the teacher's weights; time does not depend on them) and score them."""
+    """Sum up all real training images, draw with the one-step generator (the teacher's weights) and score."""
     shipped, net = Shipped(), load_features(FEATURES)
     config, device = shipped.config, torch.device("cpu")
+    size, pixels = config.evaluate.batch_size, shipped.real_images("train")
     generator = OneStepGenerator(shipped.teacher.denoiser, config.distill.generator_timestep).eval()
     noises = Noises(config.seed, STUDENT, config.dataset.image_shape, shipped.classes, device)
-    reference = summarise_pixels(net, images(STUDENT)[1], None, config.evaluate.batch_size, device)
 
     def run() -> None:
-        drawn = summarise_model(net, generator, noises, config.evaluate.batch_size, "student")
-        score(drawn, reference, "lenet", 0)
+        reference = summarise_pixels(net, pixels, None, size, device, max_kept=len(pixels))
+        score(summarise_model(net, generator, noises, size, "student"), reference, "lenet", 0)
 
     return {"draw": run}
 

@@ -24,7 +24,7 @@ SIZES = {
     "pairs made": (16, 160, 1600),
     "solver steps": (1, 10, 100),
     "iterations": (2, 20, 200),
-    "images summed up": (600, 6000, 60_000),
+    "images summed up": (1000, 10_000, 100_000),
 }
 BATCH = 16
 """Rows of a batch of pairs; images of the solver's batch."""
@@ -102,6 +102,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         pairwise = zip(times[high], times[low], strict=True)
         ratios[f"growth_seconds_{name}"] = summary([a / b * sizes[0] / sizes[-1] for a, b in pairwise])
         ratios[f"growth_memory_{name}"] = summary([memory[high] / memory[low]])
+        ratios[f"growth_memory_{name}_last_decade"] = summary([memory[high] / memory[str(sizes[1])]])
     flat = [row | {"seconds_each": row["seconds_each"]["median"]} for row in rows]
     pd.DataFrame(flat).to_csv(RESULTS / "growth.csv", index=False, float_format="%.4g")
     return {"rows": rows, "ratios": ratios}

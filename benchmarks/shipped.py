@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dmd.config import Config, load_config
+from dmd.datasets import Split, load_dataset
 from dmd.denoiser import BaseDenoiser, with_guidance
 from dmd.distiller import Distiller
 from dmd.pairs import PairRecipe, PairStore, shard_rows, write_shards
 from dmd.perceptual import build_perceptual
 from dmd.teacher import Teacher
+from dmd.types import Pixels
 from stages.teacher import fresh
 
 PARAMS = Path("params.yaml")
@@ -47,6 +49,17 @@ class Shipped:
     def labels(self, count: int) -> Tensor | None:
         """The classes in turn."""
         return None if self.classes is None else torch.arange(count) % self.classes
+
+    def real_images(self, split: Split) -> Pixels:
+        """The real images of a split, uint8.
+
+        Raises:
+            ValueError: they are not there; names the cure.
+        """
+        folder = Path("data") / self.config.system / "dataset"
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no real images to compare with; run `dvc repro fetch` first")
+        return load_dataset(self.config.dataset.name, folder, split)[0]
 
     def forward(self, count: int) -> Callable[[], Any]:
         """One plain pass of the network on a batch of `count`, without gradient: the unit of all floors."""

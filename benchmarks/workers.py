@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.repeats import Seconds
@@ -99,8 +100,12 @@ def in_turns(sides: Sides, plan: Plan, finally_ask: Sides | None = None) -> tupl
 
 
 def peak_memory() -> int:
-    """The largest resident memory this process has had, in bytes (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The largest resident memory this process has had, in bytes, as Linux counts it in KiB.
+
+    Not `getrusage`'s, which begins with the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _serve(connection: Any, tuned: bool, build: Callable[..., Jobs], arguments: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import ancestral, evaluation, peers
+from benchmarks import evaluation, peers
 from benchmarks.distill import differences, floor_weights
 from benchmarks.half_precision import Half
 from benchmarks.record import write_tables
@@ -127,7 +127,7 @@ def test_pairs_without_real_images_to_score_them_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"data/mnist-small/dataset: no real images.*dvc repro fetch"):
-        ancestral.real(shipped)
+        shipped.real_images("train")
 
 
 def test_the_network_of_cifar10_has_its_parameters() -> None:

@@ -124,7 +124,7 @@ def main(
     params: Annotated[str, typer.Option(help="The system's params file.")] = "params.yaml",
     model: Annotated[str, typer.Option(help="Whose scores: student, student_before, teacher, data.test.")] = "student",
     level: Annotated[float, typer.Option(help="Level below which a difference is marked.")] = 0.05,
-    out: Annotated[Path | None, typer.Option(help="Write OUT.md and OUT.csv too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write OUT.md, OUT.csv and OUT-params.csv too.")] = None,
 ) -> None:
     """Print a table of runs: params that differ, scores with their spread, and how sure a difference is."""
     if len(set(revisions)) < 2:
@@ -142,6 +142,7 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.with_suffix(".md").write_text(text, encoding="utf-8")
         scores.to_csv(out.with_suffix(".csv"), index=False, float_format="%.6g")
+        differing.to_csv(out.with_name(f"{out.stem}-params.csv"))
 
 
 if __name__ == "__main__":

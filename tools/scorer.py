@@ -13,7 +13,13 @@ from dmd.latency import Model
 from dmd.noises import Noises
 from dmd.reference import cached
 from dmd.scores import distance_name, score
+from dmd.spread import over_sets
 from dmd.summaries import Summary, summarise_model, summarise_pixels
+
+SETS = 3
+"""Disjoint sets of noises, for the spread."""
+
+Scores = list[dict[str, Any]]
 
 
 class Scorer:
@@ -35,9 +41,21 @@ class Scorer:
         shape, classes = config.dataset.image_shape, config.dataset.num_classes
         self.noises = Noises(config.seed, samples, shape, classes, self.device)
 
+    def score_sets(self, model: Model, title: str, noises: Noises | None = None, num_sets: int = SETS) -> Scores:
+        """Draw from disjoint sets of noises, behind a progress bar named `title`; the scores of each set."""
+        summaries = (
+            summarise_model(self.net, model, part, self.batch_size, title)
+            for part in (noises or self.noises).sets(num_sets)
+        )
+        return [self.score(summary) for summary in summaries]
+
     def score_model(self, model: Model, title: str) -> dict[str, Any]:
-        """Draw from all noises, behind a progress bar named `title`, and score."""
-        return self.score(summarise_model(self.net, model, self.noises, self.batch_size, title))
+        """Means over the sets, with the standard deviation of the distance."""
+        found = over_sets(self.score_sets(model, title))
+        distance = distance_name(self.features)
+        kept = {name: value for name, value in found.items() if not name.endswith("_std") or name == f"{distance}_std"}
+        first = {name: kept.pop(name) for name in (distance, f"{distance}_std")}
+        return first | kept
 
     def score(self, summary: Summary) -> dict[str, Any]:
         """The scores of a summary that the tables show, by name."""

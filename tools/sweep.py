@@ -1,15 +1,18 @@
 """A table of short distillations: every combination of some params, one row each, scored on a few thousand samples.
 
-The teacher and the pairs are those that `dvc repro` left for the params file.
+The teacher and the pairs are those that `dvc repro` left for the params file; `params` is a hash of it, so that rows of
+another one are told apart.
 """
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
-from dmd.config import Config
+from dmd.config import Config, load_config
 from dmd.work import finish
 from stages.distill import prepare
 from tools.overrides import grid, override
@@ -26,6 +29,12 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     return {**scores, "seconds": run.seconds}
 
 
+def params_hash(config: Config) -> str:
+    """Eight digits that change with the params file's values, but for those of fetch and evaluate."""
+    values = config.model_dump(mode="json", exclude={"fetch", "evaluate"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def main(
     params: Annotated[Path, typer.Argument(help="The params file; its pairs stage has run.")],
     table: Annotated[Path, typer.Argument(help="The CSV to write; rows that it has are not run again.")],
@@ -35,16 +44,18 @@ def main(
     samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
 ) -> None:
     """Distil once for each combination of the axes and write a table of scores."""
-    rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
+    rows: list[Any] = pd.read_csv(table, dtype={"params": str}).to_dict("records") if table.exists() else []
+    base = params_hash(load_config(params))
     for changes in grid(axis):
         foreign = [key for key in changes if key != "alpha" and not key.startswith("distill.")]
         if foreign:
             raise typer.BadParameter(f"{', '.join(foreign)}: teacher and pairs would not follow; use `dvc exp run -S`")
         name = ", ".join(f"{key.removeprefix('distill.')} {value}" for key, value in changes.items())
-        if any(row["changes"] == name and row["samples"] == samples for row in rows):
+        key = {"changes": name, "params": base, "samples": samples}
+        if any(all(row[column] == value for column, value in key.items()) for row in rows):
             continue
         config = override(params, changes | {"evaluate.num_samples": samples})
-        rows.append({"changes": name, "samples": samples, **distil_and_score(config)})
+        rows.append({**key, **distil_and_score(config)})
         table.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
         typer.echo(pd.DataFrame(rows).to_string(index=False))

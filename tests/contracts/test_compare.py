@@ -89,6 +89,8 @@ def test_table_of_revisions(repository: Path) -> None:
     table = pd.read_csv(repository / "out" / "table.csv").set_index(["score", "run"])
     assert table.loc[("fd_lenet", "better"), "difference"] == pytest.approx(-1.6)
     assert np.isnan(table.loc[("fd_lenet", "base"), "p_value"])
+    differing = pd.read_csv(repository / "out" / "table-params.csv", index_col=0)
+    assert differing.loc["alpha"].astype(float).tolist() == [0.5, 1.5, 2.5]
     assert (repository / "out" / "table.md").read_text(encoding="utf-8").strip() == result.output.strip()
 
     result = CliRunner().invoke(app, ["base", "nowhere"])

@@ -1,5 +1,6 @@
-"""The teacher's table: guidance, solver and steps against scores, seconds an image and distance to the exact ODE."""
+"""The teacher's table: solvers and steps against scores, seconds an image and distance to the exact ODE."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -8,10 +9,11 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.checkpoint import load_tensors, save_tensors
+from dmd.checkpoint import folder_sha256, load_tensors, save_tensors
 from dmd.config import Config, load_config
 from dmd.denoiser import with_guidance
 from dmd.latency import TimedModel
+from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
 from dmd.summaries import summarise
@@ -21,6 +23,18 @@ from dmd.work import work_folder
 from tools.scorer import Scorer
 
 Row = dict[str, Any]
+
+EXACT = "ddim", 1000
+"""The solver and steps whose images stand for the exact solution."""
+
+ROWS = [
+    *(f"unipc {steps}" for steps in (5, 8, 12, 20)),
+    *(f"ddim {steps}" for steps in (5, 10, 20, 50, 100)),
+    *(f"dpmsolver++ {steps}" for steps in (8, 12)),
+    "heun 5",
+    "deis 8",
+]
+"""What is drawn unless `--row` says otherwise."""
 
 
 class Setting(NamedTuple):
@@ -39,16 +53,17 @@ class Bench:
         """Load the teacher's folder; `samples` from the evaluation's noises are drawn for each row."""
         self.config, self.scorer = config, Scorer(config, samples)
         self.teacher = Teacher.load(teacher)
+        self.sha256 = folder_sha256(teacher)
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
-        self.work.mkdir(parents=True, exist_ok=True)
 
     def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
         return sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
 
-    def draw(self, setting: Setting) -> tuple[Images, Labels | None, float]:
-        """All samples with these settings, their labels, and the seconds an image; the first batch is drawn twice."""
-        size, noises = self.scorer.batch_size, self.scorer.noises
+    @torch.no_grad()
+    def draw(self, setting: Setting, noises: Noises) -> tuple[Images, Labels | None, float]:
+        """All images of the noises, their labels, and the seconds an image; the first batch is drawn twice."""
+        size = self.scorer.batch_size
         timed = TimedModel(partial(self._solve, setting), self.scorer.device)
         timed.model(*noises.batch(0, size))
         title = f"{setting.solver} {setting.num_steps}, guidance {setting.guidance_scale:g}"
@@ -59,61 +74,54 @@ class Bench:
         labels = None if parts[0][1] is None else torch.cat([part[1] for part in parts if part[1] is not None])
         return torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image
 
-    def _reference(self, setting: Setting) -> Path:
-        return self.work / f"{setting.solver}-{setting.num_steps}-{setting.guidance_scale:g}.safetensors"
-
-    def distance(self, images: Images, setting: Setting) -> float | None:
-        """Root mean squared pixel difference, noise by noise, to a reference's images; none where it was not drawn.
-
-        A reference that has fewer samples is compared over those.
-        """
-        path = self._reference(setting)
+    def exact(self, guidance_scale: float, count: int) -> Images:
+        """The exact solution's images of the first `count` noises, kept for later calls."""
+        path = self.work / f"exact-{guidance_scale:g}-{count}.safetensors"
         if not path.exists():
-            return None
-        exact = load_tensors(path)["images"].to(images.device)
-        count = min(len(exact), len(images))
-        return float((images[:count] - exact[:count]).square().mean().sqrt())
+            images, _, _ = self.draw(
+                Setting(guidance_scale, *EXACT, "trailing"), replace(self.scorer.noises, count=count)
+            )
+            save_tensors(path, {"images": images})
+        return load_tensors(path)["images"].to(self.scorer.device)
 
-    def row(self, setting: Setting, reference: Setting) -> Row:
-        """Scores of the teacher with these settings; images of the reference itself are kept for the other rows."""
-        images, labels, seconds = self.draw(setting)
-        if setting == reference:
-            save_tensors(self._reference(setting), {"images": images})
+    def row(self, setting: Setting, exact: Images | None = None) -> Row:
+        """Scores of the teacher with these settings; with `exact`, the distance to those images of the first noises.
+
+        That is the root mean squared pixel difference, noise by noise.
+        """
+        images, labels, seconds = self.draw(setting, self.scorer.noises)
         size = self.scorer.batch_size
         batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
         scores = self.scorer.score(summarise(self.scorer.net, batches, len(images)))
-        distance = {f"rmse_to_{reference.solver}_{reference.num_steps}": self.distance(images, reference)}
-        nfe = count_nfe(self.teacher.scheduler_config, *setting[1:])
-        return {"nfe": nfe, **scores, **distance, "seconds_per_image": seconds}
+        row = {"nfe": count_nfe(self.teacher.scheduler_config, *setting[1:]), **scores}
+        if exact is not None:
+            row["rmse_to_exact"] = float((images[: len(exact)] - exact).square().mean().sqrt())
+        return {**row, "seconds_per_image": seconds}
 
 
 def main(
     params: Annotated[Path, typer.Argument(help="The params file; its teacher stage has run.")],
-    table: Annotated[Path, typer.Argument(help="The CSV to write; rows that it has are not run again.")],
-    solvers: Annotated[str, typer.Option(help="Solvers, with commas.")] = "ddim",
-    steps: Annotated[str, typer.Option(help="Numbers of steps, with commas.")] = "1000,5,10,20,50,100",
-    spacing: Annotated[str, typer.Option(help="Timestep spacing.")] = "trailing",
-    guidance: Annotated[str, typer.Option(help="Guidance scales, with commas.")] = "1.0",
+    table: Annotated[Path, typer.Argument(help="The CSV to write; this teacher's rows that it has are not run again.")],
+    row: Annotated[list[str] | None, typer.Option(help="`solver steps`; several. Without any, a choice.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; that of the params if not given.")] = None,
     samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
-    reference_steps: Annotated[int, typer.Option(help="DDIM steps of the images that rows are compared with.")] = 1000,
-    folder: Annotated[Path | None, typer.Option(help="The teacher's folder; the stage's output if not given.")] = None,
+    exact: Annotated[int, typer.Option(help="Noises whose images by 1000 steps of DDIM the rows are held to.")] = 128,
 ) -> None:
-    """Sample the teacher with each combination and write a table of scores."""
+    """Sample the teacher with each solver and number of steps and write a table of scores."""
     config = load_config(params)
-    bench = Bench(config, folder or Path("models", config.system, "teacher"), samples)
+    bench = Bench(config, Path("models", config.system, "teacher"), samples)
+    scale = config.guidance_scale if guidance is None else guidance
     rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
-    for scale in (float(value) for value in guidance.split(",")):
-        reference = Setting(scale, "ddim", reference_steps, "trailing")
-        for number in (int(value) for value in steps.split(",")):
-            for solver in solvers.split(","):
-                setting = Setting(scale, solver, number, spacing)
-                key = setting._asdict() | {"num_samples": samples}
-                if any(all(row[k] == v for k, v in key.items()) for row in rows):
-                    continue
-                with torch.no_grad():
-                    rows.append({**setting._asdict(), **bench.row(setting, reference)})
-                table.parent.mkdir(parents=True, exist_ok=True)
-                pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
+    rows = [known for known in rows if known.get("teacher_sha256") == bench.sha256]
+    for solver, number in (text.split() for text in row or ROWS):
+        setting = Setting(scale, solver, int(number), "trailing")
+        key = setting._asdict() | {"num_samples": samples}
+        if any(all(known[name] == value for name, value in key.items()) for known in rows):
+            continue
+        found = bench.row(setting, bench.exact(scale, min(exact, samples)))
+        rows.append({**setting._asdict(), **found, "teacher_sha256": bench.sha256})
+        table.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
     typer.echo(pd.DataFrame(rows).to_string(index=False))
 
 

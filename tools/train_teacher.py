@@ -23,16 +23,16 @@ def ship(config: Config, staged: Path) -> None:
     for name in ("config.json", WEIGHTS, "scheduler_config.json"):
         shutil.copyfile(staged / name, out / name)
     settings = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
-    setting = Setting(1.0, *settings)
-    scores = Bench(config, out, SAMPLES).row(setting, reference=setting)
+    setting = Setting(config.guidance_scale, *settings)
+    scores = Bench(config, out, SAMPLES).row(setting)
     provenance = {
         "command": f"python -m tools.train_teacher {config.file}",
         "seed": config.seed,
         "params": config.teacher.model_dump(mode="json"),
         "dataset_sha256": {path.name: file_sha256(path) for path in sorted(dataset.iterdir())},
         "sha256": file_sha256(out / WEIGHTS),
-        "scores": {name: value for name, value in scores.items() if not name.startswith(("seconds", "rmse"))},
-        "sampler": dict(zip(("solver", "num_steps", "timestep_spacing"), settings, strict=True)),
+        "scores": {name: value for name, value in scores.items() if not name.startswith("seconds")},
+        "sampler": setting._asdict(),
         "torch": version("torch"),
         "diffusers": version("diffusers"),
         **load_json(staged / "training.json"),

@@ -27,8 +27,10 @@ def markdown(path: Path) -> str:
     """The table of a CSV, a metrics.json or a dvc.lock as Markdown, numbers to four significant digits.
 
     Raises:
-        ValueError: the file is none of these.
+        ValueError: the file is none of these, or not there.
     """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; run what writes it, or take its block out of the page")
     if path.suffix == ".csv":
         table = pd.read_csv(path)
         index = False

@@ -98,7 +98,7 @@ WRONG = {
     "ancestral ddpm": ("pairs.solver", "ddpm", ["pairs", "'ddpm'", "fresh noise", *SOLVERS]),
     "t* = T": ("distill.generator_timestep", 1000, ["distill.generator_timestep", "1000", "0 … 999"]),
     "t* < 0": ("distill.generator_timestep", -1, ["distill.generator_timestep", "-1", "greater than or equal to 0"]),
-    "shorter schedule": ("teacher.schedule.num_train_timesteps", 600, ["generator_timestep", "600", "0 … 599"]),
+    "shorter schedule": ("teacher.schedule.num_train_timesteps", 500, ["generator_timestep", "500", "0 … 499"]),
     "too many steps": ("evaluate.num_steps", 2000, ["evaluate.num_steps", "2000", "num_train_timesteps", "1000"]),
     "no linspace": ("evaluate.timestep_spacing", "linspace", ["evaluate.timestep_spacing", "'linspace'", "trailing"]),
     "unknown spacing": ("pairs.timestep_spacing", "even", ["pairs.timestep_spacing", "'even'", "leading", "trailing"]),

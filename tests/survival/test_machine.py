@@ -1,6 +1,5 @@
 """A machine that lies: full disks, folders that cannot be written, no memory, clocks that go back, two runs at once."""
 
-import math
 import os
 import shutil
 import signal
@@ -215,16 +214,16 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_the_last_checkpoint_s
 
     def make(rows: range) -> dict[str, Tensor]:
         index = torch.arange(rows.start, rows.stop)
-        x0 = torch.where(index == row, math.nan, index / PAIRS)[:, None, None, None].expand(-1, 1, 8, 8)
-        return {"z": x0.nan_to_num(), "x0": x0, "label": index % 10, "index": index}
+        x0 = torch.where(index == row, 1e30, index / PAIRS)[:, None, None, None].expand(-1, 1, 8, 8)
+        return {"z": x0.clamp(max=1), "x0": x0, "label": index % 10, "index": index}
 
     shutil.rmtree(folder / "data" / SYSTEM / "pairs")
     (folder / "data" / SYSTEM / "pairs").mkdir()
     write_shards(folder / "data" / SYSTEM / "pairs", shard_rows(PAIRS, PAIRS), make, RECIPE, "")
     said = fail(victims, stage, folder)
     assert f"not finite at step {step}: " in said
-    assert "regression nan" in said
-    assert "distribution_matching nan" not in said
+    assert "regression inf" in said
+    assert "distribution_matching inf" not in said
     (*_, last) = sorted(folder.glob(".work/distill/*/step-*"))
     assert load_json(last / "state.json")["step"] <= step
     assert all(tensor.isfinite().all() for tensor in load_tensors(last / "state.safetensors").values())

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from dmd.curves import health_curves, losses_curves, steps_curves, timesteps_curves
+from dmd.curves import exactness_curves, health_curves, losses_curves, steps_curves, timesteps_curves
 from dmd.page import Curves, Folded, Gallery, Picture, Section, Slider, Table
 from dmd.pictures import STEP_PREFIX, grid_order, grid_width, history_panels, history_steps, image_grid, to_png
 from dmd.run import Run
@@ -81,8 +81,12 @@ def steps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
         "Lower is better, on both axes logarithmic. The distance falls with the number of samples n: compare marks of "
         "the same n. Seconds are those of the machine that made the row."
     )
+    curves = steps_curves(steps, distance_key(scores))
+    if "rmse_to_exact" in run.teacher_steps:
+        note += " The exact solution is that of 1000 steps of DDIM from the same noise; pixels lie in [-1, 1]."
+        curves |= exactness_curves(run.teacher_steps)
     table = steps.assign(num_samples=steps["num_samples"].map("{:,.0f}".format)).set_index("model").rename(index=TITLES)
-    return Section("Steps against distance", note, [Curves(steps_curves(steps, distance_key(scores))), Table(table)])
+    return Section("Steps against distance", note, [Curves(curves), Table(table)])
 
 
 def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -117,6 +118,23 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
         figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
         curves[f"distance over {label.removesuffix(' an image')}"] = to_svg(figure)
     return curves
+
+
+@mpl.rc_context(STYLE)
+def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
+    """Distance to the exact solution, noise by noise, over network calls, both logarithmic: title → SVG.
+
+    `teacher_steps` is the table of `tools.steps_table`; rows without `rmse_to_exact` are left out.
+    """
+    figure, (axis,) = _figure(height=3.4)
+    rows = teacher_steps.dropna(subset=["rmse_to_exact"]).sort_values("nfe")
+    groups = rows.groupby(["solver", "guidance_scale"], sort=True)
+    for colour, ((solver, scale), found) in zip(cycle(COLOURS), groups, strict=False):
+        label = f"{solver}, guidance {scale:g}"
+        axis.plot(found["nfe"], found["rmse_to_exact"], ".-", color=colour, label=label, linewidth=1)
+    axis.set(xscale="log", yscale="log", xlabel="network calls an image", ylabel="root mean squared difference")
+    figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
+    return {"distance to the exact solution": to_svg(figure)}
 
 
 @mpl.rc_context(STYLE)

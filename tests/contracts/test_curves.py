@@ -5,7 +5,15 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 
-from dmd.curves import INK, epoch_spans, health_curves, losses_curves, steps_curves, timesteps_curves
+from dmd.curves import (
+    INK,
+    epoch_spans,
+    exactness_curves,
+    health_curves,
+    losses_curves,
+    steps_curves,
+    timesteps_curves,
+)
 from dmd.health import find_collapse
 from dmd.tables import STEPS
 from tests.stages.made_up import health, losses
@@ -74,6 +82,14 @@ def test_the_student_is_a_mark_at_one_call_beside_the_teachers_lines():
             "one step, before, n = 10,000",
             "one step, after, n = 10,000",
         }
+
+
+def test_a_line_for_each_solver_leads_to_the_exact_solution():
+    columns = ["guidance_scale", "solver", "nfe", "rmse_to_exact"]
+    rows = [(1.5, "ddim", 20, 0.06), (1.5, "ddim", 10, 0.1), (1.5, "unipc", 8, 0.07), (1.0, "heun", 9, None)]
+    ((title, svg),) = exactness_curves(pd.DataFrame(rows, columns=columns)).items()
+    assert title == "distance to the exact solution"
+    assert {word for word in words(svg) if word and "guidance" in word} == {"ddim, guidance 1.5", "unipc, guidance 1.5"}
 
 
 def test_the_chosen_timestep_is_marked_on_the_curve_of_all():

@@ -95,7 +95,7 @@ def write_system(root: Path, labels: bool = True, system: str = "mnist-small") -
     save_tensors(training / "history.safetensors", history | fixed)
     save_json(training / "training.json", {"steps": STEPS, "parameters": 712345})
     steps = {"guidance_scale": 1.5, "solver": "ddim", "num_steps": [10, 20], "nfe": [10, 20], "fd_lenet": [9.0, 6.0]}
-    table = pd.DataFrame(steps | {"seconds_per_image": [0.01, 0.02], "num_samples": 2000})
+    table = pd.DataFrame(steps | {"rmse_to_exact": [0.1, 0.06], "seconds_per_image": [0.01, 0.02], "num_samples": 2000})
     table.to_csv(tables / "teacher_steps.csv", index=False)
     timesteps = {"generator_timestep": [500, 600], "fd_lenet": [321.25, 287.5], "num_samples": 2000}
     pd.DataFrame(timesteps).to_csv(tables / "generator_timesteps.csv", index=False)

@@ -92,7 +92,7 @@ def test_page_needs_nothing_from_outside(written):
     text, page = page_of(written)
     assert all(link.startswith("data:") for link in page.links)
     assert page.tags.count("img") == 3 + 5 + 11 + 10 + 8 + 6  # samples, panels, slider, classes, neighbours, worst
-    assert page.tags.count("svg") == 2 + 1 + 2 + 3  # steps, timesteps, losses (40 updates are one epoch), health
+    assert page.tags.count("svg") == 3 + 1 + 2 + 3  # steps, timesteps, losses (40 updates are one epoch), health
     assert not re.search(r"url\((?!#)|@import", text)
     assert "7.99" in text
     assert "7.988 ± 0.08" in text

@@ -26,8 +26,9 @@ def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 LEAVES = leaves(VALUES)
 SECTIONS = sorted({key.rpartition(".")[0] for key in LEAVES} - {""})
-NUMBERS = sorted(key for key, value in LEAVES.items() if isinstance(value, int | float))
-COUNTS = sorted(key for key, value in LEAVES.items() if isinstance(value, int) and key != "fetch.timeout_seconds")
+SWITCHES = sorted(key for key, value in LEAVES.items() if isinstance(value, bool))
+NUMBERS = sorted(key for key, value in LEAVES.items() if isinstance(value, int | float) and key not in SWITCHES)
+COUNTS = sorted(key for key in NUMBERS if isinstance(LEAVES[key], int) and key != "fetch.timeout_seconds")
 TEXTS = sorted(key for key, value in LEAVES.items() if isinstance(value, str) and key != "teacher.backbone.kind")
 LISTS = sorted(key for key, value in LEAVES.items() if isinstance(value, list))
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
@@ -53,6 +54,7 @@ BREAKS: st.SearchStrategy[Break] = st.one_of(
     st.tuples(st.sampled_from(NUMBERS), NO_NUMBER),
     st.tuples(st.sampled_from(NUMBERS), st.floats(max_value=-1e-9) | st.just(float("nan")) | st.just(float("inf"))),
     st.tuples(st.sampled_from(COUNTS), st.floats(0.01, 1e6).map(lambda value: value + 0.001)),
+    st.tuples(st.sampled_from(SWITCHES), st.integers() | WORDS.map(lambda word: f"x {word}") | st.none()),
     st.tuples(st.sampled_from(TEXTS), st.integers() | st.lists(WORDS, max_size=2) | st.booleans() | st.none()),
     st.tuples(st.sampled_from(LISTS), st.integers() | WORDS | st.dictionaries(WORDS, WORDS, max_size=2)),
     st.tuples(st.sampled_from(SECTIONS), st.integers() | WORDS | st.lists(WORDS, max_size=2)),
@@ -73,10 +75,10 @@ def broken(changes: dict[str, Any]) -> str:
         place[last] = value
         if value is REMOVED:
             del place[last]
-    return yaml.dump(values, Dumper=yaml.CSafeDumper)
+    return yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
-def check_refused(folder: Path, key: str, text: str) -> None:
+def check_refused(folder: Path, key: str, text: str) -> str:
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
@@ -84,11 +86,15 @@ def check_refused(folder: Path, key: str, text: str) -> None:
     message = str(error.value)
     assert str(path) in message
     assert key.rpartition(".")[2] in message
+    return message
 
 
 @pytest.mark.parametrize("changes", CONTRADICTIONS, ids=str)
 def test_contradictions_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    check_refused(tmp_path, "", broken(changes))
+    message = check_refused(tmp_path, "", broken(changes))
+    key, value = next(iter(changes.items()))
+    assert any(name.rpartition(".")[2] in message for name in changes)
+    assert any(str(value) in message for value in changes.values()), (key, value)
 
 
 def refuse(folder: Path, number: int) -> int:
@@ -100,7 +106,8 @@ def refuse(folder: Path, number: int) -> int:
     def one(change: Break) -> None:
         key, value = change
         text = broken({key: value})
-        check_refused(folder, key, text)
+        message = check_refused(folder, key, text)
+        assert value is REMOVED or repr(value) in message
         tried.add(text)
 
     one()

@@ -25,8 +25,10 @@ CHANGES: dict[str, Any] = {
 }
 STAGES = ("pairs", "distill", "evaluate")
 LAUNCHERS = {
-    "torchrun": ["torchrun", "--nproc_per_node", "2", "-m"],
-    "accelerate": ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m"],
+    "torchrun 2": ["torchrun", "--nproc_per_node", "2", "-m"],
+    "torchrun 4": ["torchrun", "--nproc_per_node", "4", "-m"],
+    "accelerate 2": ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m"],
+    "accelerate 4": ["accelerate", "launch", "--multi_gpu", "--num_processes", "4", "-m"],
 }
 MEASURED = ("seconds", "latency", "speed", "memory")
 """Parts of the names of scores that are times and sizes, and differ from run to run."""
@@ -71,7 +73,7 @@ def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_of_a_launcher_leave_what_one_leaves(
+def test_the_processes_of_a_launcher_leave_what_one_leaves(
     launcher: str, prepared: Path, alone: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(prepared, tmp_path / "system")
@@ -80,7 +82,7 @@ def test_two_processes_of_a_launcher_leave_what_one_leaves(
     assert folder_sha256(data / "pairs") == folder_sha256(other / "pairs")
     losses = [pd.read_csv(place / "training" / "losses.csv") for place in (data, other)]
     pd.testing.assert_frame_equal(*losses, rtol=1e-3, atol=1e-5)
-    assert not losses[0].equals(losses[1])  # sums of two parts: there were two processes
+    assert not losses[0].equals(losses[1])  # sums of parts: there were several processes
     assert scores(folder) == pytest.approx(scores(alone), rel=1e-3, abs=1e-5)
 
 
@@ -88,7 +90,7 @@ def test_a_launcher_ends_when_a_process_is_killed(prepared: Path, alone: Path, t
     folder = shutil.copytree(prepared, tmp_path / "system")
     shutil.copytree(alone / "data" / SYSTEM / "pairs", folder / "data" / SYSTEM / "pairs")
     write_params(folder, SCORED | CHANGES | {"distill.steps": 100_000})
-    with start(folder, LAUNCHERS["torchrun"], "distill") as process:
+    with start(folder, LAUNCHERS["torchrun 2"], "distill") as process:
         while not list(folder.glob(".work/distill/*/step-*/hashes.json")):
             assert process.poll() is None
             time.sleep(0.1)

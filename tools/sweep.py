@@ -1,7 +1,7 @@
 """A table of short distillations: every combination of some params, one row each, scored on a few thousand samples.
 
-The teacher and the pairs are those that `dvc repro` left for the params file; `params` is a hash of it, so that rows of
-another one are told apart.
+The teacher and the pairs are those that `dvc repro` left for the params file; `base` is a hash of that file and of the
+teacher, so that rows of others are told apart.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from dmd.checkpoint import folder_sha256
 from dmd.config import Config, load_config
 from dmd.work import finish
 from stages.distill import prepare
@@ -29,9 +30,10 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     return {**scores, "seconds": run.seconds}
 
 
-def params_hash(config: Config) -> str:
-    """Eight digits that change with the params file's values, but for those of fetch and evaluate."""
+def base_hash(config: Config) -> str:
+    """Eight digits that change with the teacher and the params, but for those of fetch and evaluate."""
     values = config.model_dump(mode="json", exclude={"fetch", "evaluate"})
+    values["teacher_sha256"] = folder_sha256(Path("models", config.system, "teacher"))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -44,14 +46,14 @@ def main(
     samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
 ) -> None:
     """Distil once for each combination of the axes and write a table of scores."""
-    rows: list[Any] = pd.read_csv(table, dtype={"params": str}).to_dict("records") if table.exists() else []
-    base = params_hash(load_config(params))
+    rows: list[Any] = pd.read_csv(table, dtype={"base": str}).to_dict("records") if table.exists() else []
+    base = base_hash(load_config(params))
     for changes in grid(axis):
         foreign = [key for key in changes if key != "alpha" and not key.startswith("distill.")]
         if foreign:
             raise typer.BadParameter(f"{', '.join(foreign)}: teacher and pairs would not follow; use `dvc exp run -S`")
         name = ", ".join(f"{key.removeprefix('distill.')} {value}" for key, value in changes.items())
-        key = {"changes": name, "params": base, "samples": samples}
+        key = {"changes": name, "base": base, "samples": samples}
         if any(all(row[column] == value for column, value in key.items()) for row in rows):
             continue
         config = override(params, changes | {"evaluate.num_samples": samples})

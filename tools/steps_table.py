@@ -27,6 +27,9 @@ Row = dict[str, Any]
 EXACT = "ddim", 1000
 """The solver and steps whose images stand for the exact solution."""
 
+WARM_UP_STEPS = 5
+"""Drawn and thrown away before a row is timed."""
+
 ROWS = [
     *(f"unipc {steps}" for steps in (5, 8, 12, 20)),
     *(f"ddim {steps}" for steps in (5, 10, 20, 50, 100)),
@@ -46,6 +49,14 @@ class Setting(NamedTuple):
     timestep_spacing: str
 
 
+class Drawn(NamedTuple):
+    """Images, their labels if they have any, and the seconds that one took."""
+
+    images: Images
+    labels: Labels | None
+    seconds_per_image: float
+
+
 class Bench:
     """A teacher and its scorer, for one setting after the other."""
 
@@ -61,41 +72,43 @@ class Bench:
         return sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
 
     @torch.no_grad()
-    def draw(self, setting: Setting, noises: Noises) -> tuple[Images, Labels | None, float]:
-        """All images of the noises, their labels, and the seconds an image; the first batch is drawn twice."""
+    def draw(self, setting: Setting, noises: Noises) -> Drawn:
+        """Draw from all of the noises; a few steps of the first batch go before, untimed."""
         size = self.scorer.batch_size
         timed = TimedModel(partial(self._solve, setting), self.scorer.device)
-        timed.model(*noises.batch(0, size))
+        self._solve(setting._replace(num_steps=min(setting.num_steps, WARM_UP_STEPS)), *noises.batch(0, size))
         title = f"{setting.solver} {setting.num_steps}, guidance {setting.guidance_scale:g}"
         parts = [
             (timed(z, labels).clamp(-1, 1), labels)
             for z, labels in track(noises.batches(size), title, total=-(-noises.count // size), unit="batch")
         ]
         labels = None if parts[0][1] is None else torch.cat([part[1] for part in parts if part[1] is not None])
-        return torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image
+        return Drawn(torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image)
 
-    def exact(self, guidance_scale: float, count: int) -> Images:
-        """The exact solution's images of the first `count` noises, kept for later calls."""
+    def exact(self, guidance_scale: float, count: int) -> Drawn:
+        """The exact solution of the first `count` noises, kept for later calls."""
         path = self.work / f"exact-{guidance_scale:g}-{count}.safetensors"
+        noises = replace(self.scorer.noises, count=count)
         if not path.exists():
-            images, _, _ = self.draw(
-                Setting(guidance_scale, *EXACT, "trailing"), replace(self.scorer.noises, count=count)
-            )
-            save_tensors(path, {"images": images})
-        return load_tensors(path)["images"].to(self.scorer.device)
+            drawn = self.draw(Setting(guidance_scale, *EXACT, "trailing"), noises)
+            save_tensors(path, {"images": drawn.images, "seconds": torch.tensor(drawn.seconds_per_image)})
+        kept = load_tensors(path)
+        return Drawn(kept["images"].to(noises.device), noises.batch(0, count)[1], kept["seconds"].item())
 
-    def row(self, setting: Setting, exact: Images | None = None) -> Row:
-        """Scores of the teacher with these settings; with `exact`, the distance to those images of the first noises.
+    def row(self, setting: Setting, num_exact: int = 0) -> Row:
+        """Scores of the teacher with these settings, and the distance to the exact solution of the first noises.
 
-        That is the root mean squared pixel difference, noise by noise.
+        That is the root mean squared pixel difference over the first `num_exact`, noise by noise.
         """
-        images, labels, seconds = self.draw(setting, self.scorer.noises)
-        size = self.scorer.batch_size
+        noises, size = self.scorer.noises, self.scorer.batch_size
+        exact = self.exact(setting.guidance_scale, num_exact) if num_exact else None
+        is_exact = (setting.solver, setting.num_steps) == EXACT and num_exact == noises.count
+        images, labels, seconds = exact if exact is not None and is_exact else self.draw(setting, noises)
         batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
         scores = self.scorer.score(summarise(self.scorer.net, batches, len(images)))
         row = {"nfe": count_nfe(self.teacher.scheduler_config, *setting[1:]), **scores}
         if exact is not None:
-            row["rmse_to_exact"] = float((images[: len(exact)] - exact).square().mean().sqrt())
+            row["rmse_to_exact"] = float((images[:num_exact] - exact.images).square().mean().sqrt())
         return {**row, "seconds_per_image": seconds}
 
 
@@ -118,7 +131,7 @@ def main(
         key = setting._asdict() | {"num_samples": samples}
         if any(all(known[name] == value for name, value in key.items()) for known in rows):
             continue
-        found = bench.row(setting, bench.exact(scale, min(exact, samples)))
+        found = bench.row(setting, min(exact, samples))
         rows.append({**setting._asdict(), **found, "teacher_sha256": bench.sha256})
         table.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")

@@ -102,7 +102,7 @@ def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
 
 def history_chapter(run: Run) -> Section:
     """Pairs beside the one-step images of their noises at the start, a third, two thirds and the end."""
-    panels = history_panels(run.history)
+    panels = history_panels(run.history, run.epoch)
     pictures = [Picture(to_png(image_grid(panel, HISTORY_COLUMNS)), title) for title, panel in panels.items()]
     note = f"The images of the first {len(run.history['x0_pair'])} pairs, and one step from the same noises."
     return Section("Pairs and what one step makes of their noises", note, [Gallery(pictures, "panels")])
@@ -121,7 +121,8 @@ def slider_chapter(run: Run) -> Section:
 def losses_chapter(run: Run) -> Section:
     """The three losses: whole run, first epoch, a later one."""
     note = (
-        f"Thin: each update; bold: its running mean. An epoch is one pass over the pairs, {run.epoch:,.4g} updates. "
+        f"Thin: each update; bold: its running mean. An epoch is one pass over the pairs, {run.epoch:,.4g} "
+        f"update{'' if run.epoch == 1 else 's'}. "
         "The first and the later epoch have the same scale. The regression is shown before its weight "
         f"alpha = {run.params['alpha']:g}."
     )

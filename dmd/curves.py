@@ -21,6 +21,9 @@ LOSSES = {
 COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
 """Of lines; each stands out on white and on near-black."""
 
+FEW = 10
+"""Rows, below which each is marked with a point: a line needs two."""
+
 INK = "#010203"
 """What is drawn in it takes the page's own colour of text."""
 
@@ -47,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 def epoch_spans(steps: int, epoch: float) -> dict[str, slice]:
     """Rows of the first and of the last whole epoch of `epoch` updates each, by title; one span if there is but one."""
-    size = max(2, min(round(epoch), steps))
+    size = max(1, min(round(epoch), steps))
     last = max(steps // size - 1, 0)
     spans = {"first epoch": slice(0, size), f"epoch {last + 1}": slice(last * size, (last + 1) * size)}
     return spans if last else {"first epoch": spans["first epoch"]}
@@ -175,7 +178,8 @@ def _stacked(losses: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) ->
     figure, axes = _figure(len(LOSSES), 5.2)
     for axis, colour, (name, title) in zip(axes, COLOURS, LOSSES.items(), strict=False):
         mean = losses[name].rolling(max(1, len(losses) // 25), center=True, min_periods=1).mean()
-        axis.plot(losses["step"], losses[name], color=colour, linewidth=0.6, alpha=0.4)
+        marker = "." if len(losses) < FEW else ""
+        axis.plot(losses["step"], losses[name], marker=marker, color=colour, linewidth=0.6, alpha=0.4)
         axis.plot(losses["step"], mean, color=colour, linewidth=1.4)
         axis.set_title(title, loc="left")
         axis.set_ylim(*limits.get(name, (None, None)))

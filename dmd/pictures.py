@@ -62,8 +62,10 @@ def milestones(steps: Sequence[int]) -> list[int]:
     return sorted({min(steps, key=lambda step: abs(step - aim)) for aim in wanted})
 
 
-def history_panels(history: Mapping[str, Tensor]) -> dict[str, Images]:
+def history_panels(history: Mapping[str, Tensor], epoch: float) -> dict[str, Images]:
     """The pre-computed images, and the one-step images of the same noises at four steps of the training, by title.
+
+    An epoch is `epoch` updates.
 
     Raises:
         ValueError: the history holds no step.
@@ -71,7 +73,9 @@ def history_panels(history: Mapping[str, Tensor]) -> dict[str, Images]:
     steps = history_steps(history)
     if not steps:
         raise ValueError(f"the history has no {STEP_PREFIX}<step> among {sorted(history)}; run distill again")
-    drawn = {f"step {step:,}": history[f"{STEP_PREFIX}{step:05d}"] for step in milestones(steps)}
+    drawn = {
+        f"epoch {step / epoch:.3g}, step {step:,}": history[f"{STEP_PREFIX}{step:05d}"] for step in milestones(steps)
+    }
     return {"pre-computed pairs": history["x0_pair"]} | drawn
 
 

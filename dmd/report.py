@@ -9,7 +9,7 @@ import pandas as pd
 
 from dmd.chapters import all_chapters
 from dmd.checkpoint import save_json
-from dmd.health import find_collapse
+from dmd.collapse import name_collapse
 from dmd.page import render_page
 from dmd.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
 from dmd.run import Run
@@ -81,17 +81,17 @@ def _page(run: Run, scores: Mapping[str, Any]) -> str:
         f"Distribution matching distillation of {dataset['name']}, {shape}: a diffusion model of many steps becomes a "
         "generator of one network call. All figures and pictures are of this run, but for the tables of the teacher."
     )
-    collapse = find_collapse(run.health)
-    warning = None if collapse is None else f"The run collapsed at update {collapse[0]:,}: {collapse[1]}."
+    if "teacher_note" in scores["run"]:
+        note += f" The teacher is {scores['run']['teacher_note']}: this run shows that the system works, and no more."
     title = f"{run.params['system']}: one-step generation"
-    return render_page(title, note, headline(scores), all_chapters(run, scores), warning)
+    return render_page(title, note, headline(scores), all_chapters(run, scores), name_collapse(run.health, scores))
 
 
 def _draw_pictures(folder: Path, run: Run) -> None:
     labels = run.labels
     order = grid_order(labels, len(run.samples["student"]))
     pictures = {file: image_grid(run.samples[name][order], grid_width(labels), 2) for name, file in GRIDS.items()}
-    panels = history_panels(run.history)
+    panels = history_panels(run.history, run.epoch)
     pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
     for file, picture in pictures.items():
         (folder / file).write_bytes(to_png(picture))

@@ -61,6 +61,7 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
     betas = schedule and f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}"
     epochs = distill["steps"] * distill["pairs_batch_size"] / pairs["count"]
     values = {
+        "images": " × ".join(map(str, params["dataset"]["image_shape"])),
         "total parameters": f"{training['parameters']:,}" if "parameters" in training else None,
         "pretrained model": "trained here" if teacher["source"] == "train" else teacher["source"],
         "pre-computed pairs": f"{pairs['count']:,}, {pairs['solver']} with {pairs['num_steps']} steps",

@@ -1,9 +1,10 @@
-"""The parameters of the talk that this project reproduces: its table, column by column, unchanged."""
+"""The parameters of the talk that this project reproduces: its table, column by column, unchanged, and its images."""
 
 from collections.abc import Mapping
 
 TALK: Mapping[str, Mapping[str, str]] = {
     "mnist": {
+        "images": "1 × 28 × 28",
         "total parameters": "6,585,601",
         "pretrained model": "TeaPearce/Conditional_Diffusion_MNIST",
         "pre-computed pairs": "12,800",
@@ -16,6 +17,7 @@ TALK: Mapping[str, Mapping[str, str]] = {
         "timesteps T": "400",
     },
     "celeba": {
+        "images": "3 × 32 × 32",
         "total parameters": "426,691",
         "pretrained model": "trained here",
         "pre-computed pairs": "12,800",
@@ -28,6 +30,7 @@ TALK: Mapping[str, Mapping[str, str]] = {
         "timesteps T": "1,000",
     },
     "cifar10": {
+        "images": "3 × 32 × 32",
         "total parameters": "35,746,307",
         "pretrained model": "google/ddpm-cifar10-32",
         "pre-computed pairs": "4,864",

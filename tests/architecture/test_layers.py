@@ -12,7 +12,7 @@ from tests.architecture.sources import CODE, ROOT, imports_of, module_name, pyth
 # From the top down. A module imports its own layer and those below it. docs/architecture.md says why.
 LAYERS = (
     {"distiller", "training", "sampler", "pairs", "evaluation", "scores", "report", "datasets", "teacher"}
-    | {"distillation", "pictures", "curves", "tables", "run", "chapters", "page", "card", "pieces"}
+    | {"distillation", "pictures", "curves", "tables", "run", "collapse", "chapters", "page", "card", "pieces"}
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"mnist", "cifar10", "celeba", "image_files", "placement"}
     | {"teacher_source", "archived_teacher", "hub", "weights", "feature_weights", "sources", "mirrors", "downloads"},

@@ -32,6 +32,7 @@ def words(svg):
         (128, 64.0, {"first epoch": (0, 64), "epoch 2": (64, 128)}),
         (100, 64.0, {"first epoch": (0, 64)}),
         (30, 64.0, {"first epoch": (0, 30)}),
+        (5, 1.0, {"first epoch": (0, 1), "epoch 5": (4, 5)}),
     ],
 )
 def test_epochs_are_whole_passes_over_the_pairs(steps, epoch, expected):

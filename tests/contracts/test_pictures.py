@@ -55,8 +55,9 @@ def test_history_shows_pairs_then_four_steps():
     """Panels told apart by their brightness, side by side in their order."""
     shades = {step: (20 + step / 10) / 127.5 - 1 for step in range(0, 901, 100)}
     history = {f"images_step_{step:05d}": blocks([shade] * 20) for step, shade in shades.items()}
-    panels = history_panels(history | {"x0_pair": blocks([-1.0] * 20)})
-    assert list(panels) == ["pre-computed pairs", "step 0", "step 300", "step 600", "step 900"]
+    panels = history_panels(history | {"x0_pair": blocks([-1.0] * 20)}, 150.0)
+    titles = ["epoch 0, step 0", "epoch 2, step 300", "epoch 4, step 600", "epoch 6, step 900"]
+    assert list(panels) == ["pre-computed pairs", *titles]
     sheet = side_by_side({title: image_grid(images, 4, 2) for title, images in panels.items()})
     parts = np.array_split(np.asarray(sheet)[40:-8, :, 0], 5, axis=1)
     shown = [int(np.median(part[part < 255])) for part in parts]
@@ -64,4 +65,4 @@ def test_history_shows_pairs_then_four_steps():
     assert milestones([0, 80, 160, 240, 320, 400, 480, 560, 640, 720, 800]) == [0, 240, 560, 800]
     assert milestones([0, 5]) == [0, 5]
     with pytest.raises(ValueError, match="images_step_"):
-        history_panels({"x0_pair": blocks([0.0])})
+        history_panels({"x0_pair": blocks([0.0])}, 150.0)

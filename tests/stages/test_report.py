@@ -123,6 +123,16 @@ def test_a_run_that_collapsed_is_named_on_its_page(tmp_path, monkeypatch):
     assert "The run collapsed at update 20: constant images" in page_of(tmp_path)[0]
 
 
+def test_an_untrained_teacher_is_named_on_top_of_the_page(tmp_path, monkeypatch):
+    evaluation = write_system(tmp_path)
+    found = scores()
+    found["run"]["teacher_note"] = "untrained"
+    save_json(evaluation / "scores.json", found)
+    monkeypatch.chdir(tmp_path)
+    report.main(load_config(ROOT / "params.yaml"))
+    assert "The teacher is untrained: this run shows that the system works, and no more." in page_of(tmp_path)[0]
+
+
 def test_text_of_a_run_cannot_become_markup(tmp_path, monkeypatch):
     evaluation = write_system(tmp_path)
     save_json(evaluation / "scores.json", scores() | {"run": {"note": "<script>alert(1)</script>"}})

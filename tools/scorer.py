@@ -14,7 +14,8 @@ from dmd.noises import Noises
 from dmd.reference import cached
 from dmd.scores import distance_name, score
 from dmd.spread import over_sets
-from dmd.summaries import Summary, summarise_model, summarise_pixels
+from dmd.summaries import Summary, summarise, summarise_model, summarise_pixels
+from dmd.types import Images, Labels
 
 SETS = 3
 """Disjoint sets of noises, for the spread."""
@@ -47,19 +48,31 @@ class Scorer:
             summarise_model(self.net, model, part, self.batch_size, title)
             for part in (noises or self.noises).sets(num_sets)
         )
-        return [self.score(summary) for summary in summaries]
+        return [self.score(summary, k) for k, summary in enumerate(summaries)]
 
     def score_model(self, model: Model, title: str) -> dict[str, Any]:
         """Means over the sets, with the standard deviation of the distance."""
-        found = over_sets(self.score_sets(model, title))
-        distance = distance_name(self.features)
+        return self._over_sets(self.score_sets(model, title))
+
+    def score_drawn(self, images: Images, labels: Labels | None, samples: int) -> dict[str, Any]:
+        """The same of images that are there, in sets of `samples`."""
+        sets = []
+        for k, start in enumerate(range(0, len(images), samples)):
+            places = range(start, start + samples, self.batch_size)
+            slices = [slice(place, min(place + self.batch_size, start + samples)) for place in places]
+            batches = ((images[part], None if labels is None else labels[part]) for part in slices)
+            sets.append(self.score(summarise(self.net, batches, samples), k))
+        return self._over_sets(sets)
+
+    def _over_sets(self, sets: Scores) -> dict[str, Any]:
+        found, distance = over_sets(sets), distance_name(self.features)
         kept = {name: value for name, value in found.items() if not name.endswith("_std") or name == f"{distance}_std"}
-        first = {name: kept.pop(name) for name in (distance, f"{distance}_std")}
+        first = {name: kept.pop(name) for name in (distance, f"{distance}_std") if name in kept}
         return first | kept
 
-    def score(self, summary: Summary) -> dict[str, Any]:
-        """The scores of a summary that the tables show, by name."""
-        found = score(summary, self.real, self.features, self.seed)
+    def score(self, summary: Summary, k: int = 0) -> dict[str, Any]:
+        """The scores of set `k`'s summary that the tables show, by name; each set draws its own subsets for the KID."""
+        found = score(summary, self.real, self.features, self.seed + k)
         distances = (distance_name(self.features), f"kid_{self.features}")
         names = (*distances, "precision", "recall", "class_accuracy", "num_samples")
         return {name: found[name] for name in names if name in found}

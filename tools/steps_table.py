@@ -16,11 +16,10 @@ from dmd.latency import TimedModel
 from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
-from dmd.summaries import summarise
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
 from dmd.work import work_folder
-from tools.scorer import Scorer
+from tools.scorer import SETS, Scorer
 
 Row = dict[str, Any]
 
@@ -37,7 +36,10 @@ ROWS = [
     "heun 5",
     "deis 8",
 ]
-"""What is drawn unless `--row` says otherwise."""
+"""What is drawn unless `--row` says otherwise: solver and steps."""
+
+EXACT_ROWS = ["ddim 100", "ddim 1000"]
+"""Drawn besides, for the first `--exact` noises alone: a thousand steps take their time."""
 
 
 class Setting(NamedTuple):
@@ -47,6 +49,10 @@ class Setting(NamedTuple):
     solver: str
     num_steps: int
     timestep_spacing: str
+
+
+Plan = tuple[Setting, int, int]
+"""Settings, how many samples a set to draw with them, and how many sets."""
 
 
 class Drawn(NamedTuple):
@@ -60,11 +66,11 @@ class Drawn(NamedTuple):
 class Bench:
     """A teacher and its scorer, for one setting after the other."""
 
-    def __init__(self, config: Config, teacher: Path, samples: int) -> None:
-        """Load the teacher's folder; `samples` from the evaluation's noises are drawn for each row."""
-        self.config, self.scorer = config, Scorer(config, samples)
+    def __init__(self, config: Config, teacher: Path) -> None:
+        """Load the teacher's folder."""
+        self.config, self.scorer = config, Scorer(config, config.evaluate.num_samples)
         self.teacher = Teacher.load(teacher)
-        self.sha256 = folder_sha256(teacher)
+        self.sha256 = folder_sha256(teacher)[:8]
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
 
     def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
@@ -95,21 +101,36 @@ class Bench:
         kept = load_tensors(path)
         return Drawn(kept["images"].to(noises.device), noises.batch(0, count)[1], kept["seconds"].item())
 
-    def row(self, setting: Setting, num_exact: int = 0) -> Row:
-        """Scores of the teacher with these settings, and the distance to the exact solution of the first noises.
+    def row(self, setting: Setting, samples: int, num_sets: int, num_exact: int = 0) -> Row:
+        """Scores of what the teacher draws so from the evaluation's first noises, over sets of `samples` each.
 
-        That is the root mean squared pixel difference over the first `num_exact`, noise by noise.
+        Means, and the standard deviation of the distance. With `num_exact`, also the distance to the exact solution of
+        so many of them: the root mean squared pixel difference, noise by noise.
         """
-        noises, size = self.scorer.noises, self.scorer.batch_size
+        noises = replace(self.scorer.noises, count=samples * num_sets)
         exact = self.exact(setting.guidance_scale, num_exact) if num_exact else None
         is_exact = (setting.solver, setting.num_steps) == EXACT and num_exact == noises.count
         images, labels, seconds = exact if exact is not None and is_exact else self.draw(setting, noises)
-        batches = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
-        scores = self.scorer.score(summarise(self.scorer.net, batches, len(images)))
+        scores = self.scorer.score_drawn(images, labels, samples)
         row = {"nfe": count_nfe(self.teacher.scheduler_config, *setting[1:]), **scores}
         if exact is not None:
             row["rmse_to_exact"] = float((images[:num_exact] - exact.images).square().mean().sqrt())
         return {**row, "seconds_per_image": seconds}
+
+
+def choose(config: Config, scale: float, samples: int, sets: int, exact: int) -> list[Plan]:
+    """What is drawn unless rows are named: ROWS, EXACT_ROWS, and the evaluation's solver without guidance."""
+    own = config.evaluate
+    plan = [(read_setting(text, scale), samples, sets) for text in ROWS]
+    plan += [(read_setting(text, scale), exact, 1) for text in EXACT_ROWS if exact]
+    unguided = Setting(1.0, own.solver, own.num_steps, own.timestep_spacing)
+    return plan if scale == 1 else [*plan, (unguided, samples, sets)]
+
+
+def read_setting(text: str, scale: float) -> Setting:
+    """A guidance scale, and a solver and its steps written as `ddim 50`."""
+    solver, number = text.split()
+    return Setting(scale, solver, int(number), "trailing")
 
 
 def main(
@@ -117,22 +138,23 @@ def main(
     table: Annotated[Path, typer.Argument(help="The CSV to write; this teacher's rows that it has are not run again.")],
     row: Annotated[list[str] | None, typer.Option(help="`solver steps`; several. Without any, a choice.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; that of the params if not given.")] = None,
-    samples: Annotated[int, typer.Option(help="Samples a row.")] = 2000,
+    samples: Annotated[int, typer.Option(help="Samples in each set of a row.")] = 2000,
+    sets: Annotated[int, typer.Option(help="Disjoint sets of noises, for the spread.")] = SETS,
     exact: Annotated[int, typer.Option(help="Noises whose images by 1000 steps of DDIM the rows are held to.")] = 128,
 ) -> None:
     """Sample the teacher with each solver and number of steps and write a table of scores."""
     config = load_config(params)
-    bench = Bench(config, Path("models", config.system, "teacher"), samples)
+    bench = Bench(config, Path("models", config.system, "teacher"))
+    rows: list[Any] = pd.read_csv(table, dtype={"teacher": str}).to_dict("records") if table.exists() else []
+    rows = [known for known in rows if known.get("teacher") == bench.sha256]
     scale = config.guidance_scale if guidance is None else guidance
-    rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
-    rows = [known for known in rows if known.get("teacher_sha256") == bench.sha256]
-    for solver, number in (text.split() for text in row or ROWS):
-        setting = Setting(scale, solver, int(number), "trailing")
-        key = setting._asdict() | {"num_samples": samples}
+    named = [(read_setting(text, scale), samples, sets) for text in row or []]
+    for setting, count, num_sets in named or choose(config, scale, samples, sets, exact):
+        key = setting._asdict() | {"num_samples": count, "num_sets": num_sets}
         if any(all(known[name] == value for name, value in key.items()) for known in rows):
             continue
-        found = bench.row(setting, min(exact, samples))
-        rows.append({**setting._asdict(), **found, "teacher_sha256": bench.sha256})
+        held = min(exact, count) if setting.guidance_scale == config.guidance_scale else 0
+        rows.append({**setting._asdict(), **bench.row(setting, count, num_sets, held), "teacher": bench.sha256})
         table.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
     typer.echo(pd.DataFrame(rows).to_string(index=False))

@@ -10,6 +10,7 @@ from dmd.checkpoint import file_sha256, load_json, save_json
 from dmd.config import Config
 from stages import cli
 from stages.teacher import train
+from tools.scorer import SETS
 from tools.steps_table import Bench, Setting
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -24,7 +25,7 @@ def ship(config: Config, staged: Path) -> None:
         shutil.copyfile(staged / name, out / name)
     settings = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
     setting = Setting(config.guidance_scale, *settings)
-    scores = Bench(config, out, SAMPLES).row(setting)
+    scores = Bench(config, out).row(setting, SAMPLES, SETS)
     provenance = {
         "command": f"python -m tools.train_teacher {config.file}",
         "seed": config.seed,

@@ -147,3 +147,30 @@ def test_the_teachers_prediction_type_does_not_matter() -> None:
         found = sample(Denoiser(Velocity(), SCHEDULE, "v_prediction"), Z, None, config, solver, 20, "leading")
         expected = sample(gaussian(), Z, None, CONFIG, solver, 20, "leading")
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+class Wrong(BaseDenoiser):
+    """The x0 of an epsilon that is off by noise of standard deviation 0.02."""
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.schedule, self.generator = schedule, torch.Generator().manual_seed(1)
+        mean, std = torch.zeros(1, 1, 2, 2), torch.tensor([STD])
+        self.exact = GaussianMixtureDenoiser(mean, std, torch.ones(1), schedule)
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        ratio = (self.schedule.sigma(t) / self.schedule.alpha(t)).view(-1, 1, 1, 1)
+        return self.exact(x_t, t, labels) + 0.02 * ratio * torch.randn(x_t.shape, generator=self.generator)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "heun"])
+def test_an_epsilon_under_squared_cosine_betas_needs_the_leading_timesteps(solver: str) -> None:
+    """At the last of them sigma/alpha is 20,000, so that trailing steps begin with nothing but the error."""
+    config = {**CONFIG, "beta_schedule": "squaredcos_cap_v2"}
+    schedule = NoiseSchedule.from_scheduler(DDPMScheduler.from_config(config))
+    spread = {
+        spacing: sample(Wrong(schedule), Z, None, config, solver, 20, spacing).std().item()
+        for spacing in ("leading", "trailing")
+    }
+    assert spread["leading"] == pytest.approx(STD * Z.std().item(), rel=0.25)
+    assert spread["trailing"] > 10 * STD

@@ -76,6 +76,10 @@ CASES: dict[str, dict[str, Any]] = {
             "clip_sample": False,
         },
     },
+    "flat, epsilon, squared cosine, clipped": {
+        "parts": ("", ""),
+        "scheduler": {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2", "clip_sample": True},
+    },
     "parts, no size of images, epsilon, linear, PNDM": {
         "parts": ("unet/", "scheduler/"),
         "size": None,

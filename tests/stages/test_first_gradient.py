@@ -1,0 +1,35 @@
+"""At the start both scores are the teacher, so without guidance the gradient is zero: each system with its own network."""
+
+from pathlib import Path
+
+import pytest
+
+from dmd.config import load_config
+from dmd.distiller import Distiller
+from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
+from dmd.perceptual import build_perceptual
+from dmd.teacher import Teacher
+from stages.teacher import fresh
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMETERS = {"mnist-small": 645_113, "mnist": 6_585_601, "celeba": 426_691, "cifar10": 35_746_307}
+
+
+@pytest.mark.parametrize("system", PARAMETERS)
+def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(system: str, tmp_path: Path) -> None:
+    small = system == "mnist-small"
+    config = load_config(ROOT / "params.yaml" if small else ROOT / "pipelines" / system / "params.yaml")
+    shape, classes = config.dataset.image_shape, config.dataset.num_classes
+    teacher = Teacher.load(ROOT / config.teacher.source) if small else fresh(config)
+    assert sum(parameter.numel() for parameter in teacher.backbone.parameters()) == PARAMETERS[system]
+    recipe = PairRecipe(0, shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing")
+    write_shards(tmp_path, [range(1)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")
+    settings = config.distill.model_copy(update={"batch_size": 1, "pairs_batch_size": 1, "micro_batch_size": None})
+    options = {"regression_weight": 0.5, "guidance_scale": 1.0, "num_classes": classes, "seed": 0}
+    perceptual = build_perceptual("pixel", 8, tmp_path)
+    run = Distiller(teacher.denoiser, PairStore(tmp_path), perceptual, settings, **options)
+    batch = run.batch(0)
+    x = run.generator(batch["z"], batch.get("labels")).detach()
+    assert run.matching_gradient(x, batch).abs().max() == 0
+    run.mu_real.load_state_dict({name: value + 0.01 for name, value in run.mu_real.state_dict().items()})
+    assert run.matching_gradient(x, batch).abs().max() > 0

@@ -1,4 +1,4 @@
-"""At the start both scores are the teacher, so without guidance the gradient is zero: each system with its own network."""
+"""At the start both scores are the teacher: without guidance the gradient is zero, in each system's own network."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(system:
     teacher = Teacher.load(ROOT / config.teacher.source) if small else fresh(config)
     assert sum(parameter.numel() for parameter in teacher.backbone.parameters()) == PARAMETERS[system]
     recipe = PairRecipe(0, shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing")
-    write_shards(tmp_path, [range(1)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")
-    settings = config.distill.model_copy(update={"batch_size": 1, "pairs_batch_size": 1, "micro_batch_size": None})
+    write_shards(tmp_path, [range(2)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")
+    settings = config.distill.model_copy(update={"batch_size": 2, "pairs_batch_size": 2, "micro_batch_size": None})
     options = {"regression_weight": 0.5, "guidance_scale": 1.0, "num_classes": classes, "seed": 0}
     perceptual = build_perceptual("pixel", 8, tmp_path)
     run = Distiller(teacher.denoiser, PairStore(tmp_path), perceptual, settings, **options)

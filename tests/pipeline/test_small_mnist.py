@@ -124,6 +124,19 @@ def test_the_saved_pipeline_draws_the_evaluated_samples(repository: Path) -> Non
     assert abs(images - expected).max() < 1e-3
 
 
+def test_the_commands_people_type_answer(repository: Path) -> None:
+    assert "up to date" in run(repository, "dvc", "status", "dvc.yaml")
+    dag = run(repository, "dvc", "dag", "--dot", "dvc.yaml")
+    assert all(f'"{stage}"' in dag for stage in ("fetch", "teacher", "pairs", "distill", "evaluate", "report"))
+    shown = json.loads(run(repository, "dvc", "metrics", "show", "--json").splitlines()[0])
+    values = next(iter(shown.values()))["data"]["metrics/mnist-small/metrics.json"]["data"]
+    assert values["student"]["fd_lenet"] == metrics(repository)["student"]["fd_lenet"]
+    assert "student.fd_lenet" in run(repository, "dvc", "exp", "show", "--csv").splitlines()[0]
+    page = run(repository, "dvc", "plots", "diff", "HEAD~1", "-o", "plots").strip().splitlines()[-1]
+    assert "samples_student" in Path(page.removeprefix("file://")).read_text(encoding="utf-8")
+    shutil.rmtree(repository / "plots")
+
+
 def test_a_second_run_has_nothing_to_do_and_an_experiment_redoes_what_depends_on_alpha(repository: Path) -> None:
     assert "Data and pipelines are up to date" in run(repository, "dvc", "repro", "dvc.yaml")
     before = metrics(repository)

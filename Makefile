@@ -57,6 +57,7 @@ lint: $(STAMP) ## style, types, stage dependencies, and whether dvc.lock agrees 
 	$(BIN)/mypy
 	$(BIN)/python -m tools.dvc_deps --check
 	$(BIN)/python -m tools.tables --check
+	$(BIN)/python -m tools.plots --check
 	$(BIN)/python -m tools.check_lock
 
 format: $(STAMP) ## mend what ruff can mend
@@ -66,8 +67,9 @@ format: $(STAMP) ## mend what ruff can mend
 deps: $(STAMP) ## write each stage's import closure into dvc.yaml
 	$(BIN)/python -m tools.dvc_deps
 
-tables: $(STAMP) ## write the tables of README.md and docs/ from the files of runs
+tables: $(STAMP) ## write the tables of README.md and docs/, and docs/plots, from the files of runs
 	$(BIN)/python -m tools.tables
+	$(BIN)/python -m tools.plots
 
 transcripts: $(STAMP) ## run the commands that README.md shows, and write what they print; after `make repro`, before a commit
 	$(BIN)/python -m tools.transcripts

@@ -65,8 +65,16 @@ def losses_curves(losses: pd.DataFrame, epoch: float) -> dict[str, str]:
     spans = epoch_spans(len(losses), epoch)
     parts = {title: losses.iloc[rows] for title, rows in spans.items()}
     limits = {name: _limits(pd.concat([part[name] for part in parts.values()])) for name in LOSSES}
-    whole = _stacked(losses, {})
-    return {"whole run": whole} | {title: _stacked(part, limits) for title, part in parts.items()}
+    whole = to_svg(_stacked(losses, {}))
+    return {"whole run": whole} | {title: to_svg(_stacked(part, limits)) for title, part in parts.items()}
+
+
+@mpl.rc_context(STYLE)
+def losses_png(losses: pd.DataFrame) -> bytes:
+    """The three losses over the whole run as a PNG file on white; equal losses give equal bytes."""
+    content = io.BytesIO()
+    _stacked(losses, {}).savefig(content, format="png", dpi=120, facecolor="white", metadata={"Software": None})
+    return content.getvalue()
 
 
 @mpl.rc_context(STYLE)
@@ -174,7 +182,7 @@ def _figure(rows: int = 1, height: float = 3.0) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
 
 
-def _stacked(losses: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> str:
+def _stacked(losses: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) -> Figure:
     figure, axes = _figure(len(LOSSES), 5.2)
     for axis, colour, (name, title) in zip(axes, COLOURS, LOSSES.items(), strict=False):
         mean = losses[name].rolling(max(1, len(losses) // 25), center=True, min_periods=1).mean()
@@ -184,7 +192,7 @@ def _stacked(losses: pd.DataFrame, limits: Mapping[str, tuple[float, float]]) ->
         axis.set_title(title, loc="left")
         axis.set_ylim(*limits.get(name, (None, None)))
     axes[-1].set_xlabel("generator update")
-    return to_svg(figure)
+    return figure
 
 
 def _limits(values: pd.Series) -> tuple[float, float]:

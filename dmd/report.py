@@ -10,6 +10,7 @@ import pandas as pd
 from dmd.chapters import all_chapters
 from dmd.checkpoint import save_json
 from dmd.collapse import name_collapse
+from dmd.curves import losses_png
 from dmd.page import render_page
 from dmd.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
 from dmd.run import Run
@@ -95,3 +96,4 @@ def _draw_pictures(folder: Path, run: Run) -> None:
     pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
     for file, picture in pictures.items():
         (folder / file).write_bytes(to_png(picture))
+    (folder / "losses.png").write_bytes(losses_png(thin(run.losses)))

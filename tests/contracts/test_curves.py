@@ -1,9 +1,11 @@
 """Curves show the rows they say, are drawn in the page's ink, and equal numbers give equal text."""
 
+import io
 import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from dmd.curves import (
     INK,
@@ -11,6 +13,7 @@ from dmd.curves import (
     exactness_curves,
     health_curves,
     losses_curves,
+    losses_png,
     steps_curves,
     timesteps_curves,
 )
@@ -58,6 +61,16 @@ def test_svg_is_one_element_in_the_pages_ink_and_always_the_same():
         assert "currentColor" in svg
         assert INK not in svg
         assert "<metadata" not in svg
+
+
+def test_the_losses_are_one_picture_that_depends_on_them_alone():
+    picture = losses_png(losses())
+    with Image.open(io.BytesIO(picture)) as opened:
+        assert opened.format == "PNG"
+        assert opened.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert len(opened.convert("RGB").getcolors(1 << 20)) > 10  # lines of three colours and their blends
+    assert losses_png(losses()) == picture
+    assert losses_png(losses().assign(fake=lambda table: table["fake"] + table["step"])) != picture
 
 
 def test_health_is_drawn_where_a_gradient_is_zero_too():

@@ -28,6 +28,7 @@ OUTPUTS = {
     "samples_before.png",
     "samples_student.png",
     "history.png",
+    "losses.png",
     "report.html",
 }
 

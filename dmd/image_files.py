@@ -1,5 +1,6 @@
 """Image files as one tensor: cropped about the centre, shrunk with antialiasing, and divided into train and test."""
 
+import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dmd.checkpoint import save_tensors
 from dmd.progress import track
 from dmd.types import Pixels
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """What counts as an image."""
@@ -35,16 +38,16 @@ def read_images(paths: Sequence[ImageFile], image_shape: Sequence[int]) -> Pixel
     by Pillow's bilinear filter, which averages over the whole support of a pixel when it shrinks.
 
     Raises:
-        ValueError: a file is no image; names it.
+        ValueError: a file is no image, or its values have no known range; names it.
     """
     channels, height, width = image_shape
     pixels = torch.empty((len(paths), channels, height, width), dtype=torch.uint8)
     for index, path in enumerate(track(paths, "images", total=len(paths), unit="image")):
         try:
             with path.open("rb") as file, Image.open(file) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+                upright = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
                 fitted = _centre(upright, height, width).resize((width, height), Image.Resampling.BILINEAR)
-        except (UnidentifiedImageError, OSError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        except (UnidentifiedImageError, OSError, TypeError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: cannot be read as an image: {error}; replace or remove it") from error
         pixels[index] = torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
     return pixels
@@ -88,6 +91,19 @@ def save_splits(folder: Path, splits: Mapping[str, torch.Tensor]) -> None:
         save_tensors(folder / f"{split}.safetensors", {"pixels": pixels})
 
 
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16-bit greys as one of 8 bits, 65535 to 255: Pillow's own conversion clips instead.
+
+    Raises:
+        TypeError: whole or real numbers of no known range.
+    """
+    if picture.mode in ("I", "F"):
+        raise TypeError(f"its pixels are of Pillow's mode {picture.mode}, of no known range; save it with 8 bits")
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray(np.round(np.asarray(picture) / 257).astype(np.uint8))
+
+
 def _centre(picture: Image.Image, height: int, width: int) -> Image.Image:
     """The largest part about the centre that has the aspect ratio of `height` by `width`, in whole pixels."""
     factor = min(picture.width / width, picture.height / height)
@@ -97,5 +113,9 @@ def _centre(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = sorted({path.suffix for path in files} - {path.suffix for path in found})
+    if others:
+        logger.warning("%s: %d files are passed over, of the endings %s", folder, len(files) - len(found), others)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

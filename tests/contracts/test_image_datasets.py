@@ -151,6 +151,24 @@ def test_too_few_images_no_folder_and_broken_images_are_refused(pictures: Path, 
         find_splits(pictures)
 
 
+def test_greys_of_16_bits_keep_their_range_and_numbers_of_no_range_are_refused(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    assert Image.open(tmp_path / "deep.png").mode == "I;16"
+    pixels = read_images([tmp_path / "deep.png"], (3, 8, 8))
+    expected = torch.from_numpy(np.round(values / 65535 * 255).astype(np.uint8))
+    assert torch.equal(pixels[0], expected.expand(3, 8, 8))
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "real.png", format="TIFF")
+    with pytest.raises(ValueError, match=r"real.png: .* mode F, of no known range; save it with 8 bits"):
+        read_images([tmp_path / "real.png"], (1, 8, 8))
+
+
+def test_files_that_are_passed_over_are_told(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (pictures / "scan.tif").write_bytes(b"")
+    find_splits(pictures)
+    assert f"{pictures}: 2 files are passed over, of the endings ['.tif', '.txt']" in caplog.text
+
+
 def test_faces_are_enlarged_and_grey_in_every_channel(tmp_path: Path) -> None:
     faces = np.zeros((200, 25, 25))
     faces[:100] = np.linspace(0, 1, 100)[:, None, None]

@@ -14,15 +14,15 @@ ALIKE = 0.5
 def name_collapse(health: pd.DataFrame, scores: Mapping[str, Any]) -> str | None:
     """Sentences on how a run collapsed; none where it did not.
 
-    During the training: `dmd.health.find_collapse`, but for images that were constant before the first update, which
-    are the teacher's. After it: the student's mean perceptual distance between samples, below ALIKE of the teacher's.
+    During the training: `dmd.health.find_collapse`. After it: the student's mean perceptual distance between samples,
+    below ALIKE of the teacher's.
 
     Args:
         health: the table of `dmd.health`.
         scores: the evaluation's scores, schema of metrics.json.
     """
     sentences = []
-    found = None if find_collapse(health.iloc[:1]) else find_collapse(health)
+    found = find_collapse(health)
     if found is not None:
         sentences.append(f"The run collapsed at update {found[0]:,}: {found[1]}.")
     for name in (name for name in scores["student"] if name.endswith("_diversity")):

@@ -122,6 +122,16 @@ def test_a_collapse_is_named_with_its_step():
     constant = healthy()
     constant.loc[7:, "variety"] = 0.01
     assert find_collapse(constant) == (140, "constant images: they vary 0.01 times as much as the pairs'")
+    constant.loc[3, "variety"] = 0.01  # a row of it that passes is none
+    assert find_collapse(constant) == (140, "constant images: they vary 0.01 times as much as the pairs'")
+    for row in (len(constant) - 2, len(constant) - 1):  # one row alone is none
+        constant.loc[row, "variety"] = 0.9
+        assert find_collapse(constant) is None
+    constant["variety"] = 0.01  # so it began
+    assert find_collapse(constant) is None
+    constant.loc[0, "variety"] = 0.9
+    constant.loc[8, "grad_norm_regression"] = 200.0
+    assert find_collapse(constant) == (20, "constant images: they vary 0.01 times as much as the pairs'")
     for value in (200.0, float("inf"), float("nan")):
         exploding = healthy()
         exploding.loc[8, "grad_norm_regression"] = value

@@ -31,8 +31,10 @@ def distil_and_score(config: Config) -> dict[str, Any]:
 
 
 def base_hash(config: Config) -> str:
-    """Eight digits that change with the teacher and the params, but for those of fetch and evaluate."""
-    values = config.model_dump(mode="json", exclude={"fetch", "evaluate"})
+    """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation."""
+    values = config.model_dump(
+        mode="json", exclude={"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
+    )
     values["teacher_sha256"] = folder_sha256(Path("models", config.system, "teacher"))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -71,7 +71,7 @@ def write_report(folder: Path, run: Run) -> None:
     tables = {"losses": thin(run.losses), "health": thin(run.health), "steps": steps}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
-    _draw_pictures(folder, run)
+    _draw_pictures(folder, run, tables["losses"])
     (folder / "report.html").write_text(_page(run, scores), encoding="utf-8")
 
 
@@ -88,7 +88,7 @@ def _page(run: Run, scores: Mapping[str, Any]) -> str:
     return render_page(title, note, headline(scores), all_chapters(run, scores), name_collapse(run.health, scores))
 
 
-def _draw_pictures(folder: Path, run: Run) -> None:
+def _draw_pictures(folder: Path, run: Run, losses: pd.DataFrame) -> None:
     labels = run.labels
     order = grid_order(labels, len(run.samples["student"]))
     pictures = {file: image_grid(run.samples[name][order], grid_width(labels), 2) for name, file in GRIDS.items()}
@@ -96,4 +96,4 @@ def _draw_pictures(folder: Path, run: Run) -> None:
     pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
     for file, picture in pictures.items():
         (folder / file).write_bytes(to_png(picture))
-    (folder / "losses.png").write_bytes(losses_png(thin(run.losses)))
+    (folder / "losses.png").write_bytes(losses_png(losses))

@@ -7,9 +7,11 @@ batch size, shard size, worker, device or what was drawn before, and a resumed r
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dmd.types import Labels, PerSample
@@ -56,10 +58,14 @@ def batch_order(seed: int, start: int, count: int, size: int) -> list[int]:
     """
     order: list[int] = []
     for epoch in range(start // size, (start + count - 1) // size + 1):
-        permutation = next(_generators(seed, [epoch], Stream.ORDER)).permutation(size)
         first = max(start - epoch * size, 0)
-        order.extend(permutation[first : start + count - epoch * size].tolist())
+        order.extend(_permutation(seed, epoch, size)[first : start + count - epoch * size].tolist())
     return order
+
+
+@lru_cache(2)
+def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    return next(_generators(seed, [epoch], Stream.ORDER)).permutation(size)
 
 
 def _generators(seed: int, indices: Sequence[int] | Tensor, stream: Stream) -> Iterator[np.random.Generator]:

@@ -50,9 +50,9 @@ def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, 
 def canonical_scheduler(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """A scheduler's config with the training schedule alone: what every later stage reads.
 
-    `clip_sample`, `thresholding` and the like belong to samplers that draw fresh noise: there they hold a predicted x0
-    in [-1, 1] at each step. Here they are left out, whatever the checkpoint says: pairs solve the probability-flow ODE
-    of the network as it is, the same with every solver, and the scores of distillation are the network's own.
+    `clip_sample`, `thresholding` and the like hold a predicted x0 in [-1, 1] at each step of a sampler, of diffusers'
+    DDIM too. Here they are left out, whatever the checkpoint says: pairs solve the probability-flow ODE of the network
+    as it is, the same with every solver, and the scores of distillation are the network's own.
     """
     return {**training_schedule(scheduler_config), "clip_sample": False}
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from dmd.celeba_unet import CelebAUNet
 from dmd.checkpoint import load_json
+from dmd.needs import check_checkpointing
 from dmd.teapearce import TeaPearceUNet, trained_betas
 
 BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
@@ -58,21 +59,16 @@ def network_file(backbone: ModelMixin) -> Path | None:
     return None if isinstance(backbone, UNet2DModel) else Path(inspect.getfile(type(backbone)))
 
 
-def checkpoint_activations(backbone: ModelMixin, key: str) -> None:
+def checkpoint_activations(backbone: ModelMixin) -> None:
     """Let backward passes compute the insides of blocks again from the blocks' inputs, which alone are kept.
 
     Chen et al. 2016, arXiv 1604.06174, through diffusers. Passes without gradient are as before, to the bit.
 
     Raises:
-        ValueError: the network has no such blocks; names `key`, the param that asked for it.
+        ValueError: the network has no such blocks.
     """
-    try:
-        backbone.enable_gradient_checkpointing()
-    except ValueError as error:
-        raise ValueError(
-            f"{key} true: {type(backbone).__name__} does not support it; set it to false, and lower "
-            "distill.micro_batch_size to save memory"
-        ) from error
+    check_checkpointing(True, type(backbone).__name__)
+    backbone.enable_gradient_checkpointing()
 
 
 def build_backbone(

@@ -3,6 +3,7 @@
 Nothing outside `stages` and `tools` reads a `Config`; the core takes plain arguments, or one section of `dmd.sections`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from dmd.bounds import Section
+from dmd.needs import check_checkpointing, check_null_class
 from dmd.sections.dataset import MIRRORS, Dataset, Fetch
 from dmd.sections.distill import Distill
 from dmd.sections.sampling import Evaluate, Pairs
-from dmd.sections.teacher import Teacher
+from dmd.sections.teacher import MADE_HERE, Teacher
 
 
 class ConfigError(ValueError):
@@ -69,12 +71,31 @@ class Config(Section):
                     "diffusers' DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
                 )
 
+    def check_checkpoint(self, network: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+        """Hold the params against the configs of a checkpoint's network and of its schedule.
+
+        Raises:
+            ValueError: as `check_timesteps`; or guidance is asked of a network without a null class, or gradient
+                checkpointing of one that has no blocks for it. Names key, value and cure.
+        """
+        self.check_timesteps(schedule["num_train_timesteps"])
+        check_null_class(self.guidance_scale, network.get("num_class_embeds"), self.dataset.num_classes)
+        check_checkpointing(self.distill.gradient_checkpointing, network["_class_name"])
+
     @model_validator(mode="after")
     def _agree(self) -> "Config":
         if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
+        training = self.teacher.training if self.teacher.source == "train" else None
+        if self.guidance_scale != 1.0 and training is not None and training.label_dropout == 0:
+            raise ValueError(
+                f"guidance_scale {self.guidance_scale} needs a teacher that knows the null class, but "
+                "teacher.training.label_dropout is 0; set it above 0, or guidance_scale to 1.0"
+            )
         if self.teacher.backbone is not None:
             self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
+            if self.teacher.source in MADE_HERE:
+                check_checkpointing(self.distill.gradient_checkpointing, self.teacher.backbone.class_name)
         allowed = MIRRORS.get(self.dataset.name, self.fetch.mirrors)
         for mirror in self.fetch.mirrors:
             if mirror not in allowed:

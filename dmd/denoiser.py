@@ -6,6 +6,7 @@ All share one call, `denoiser(x_t, t, labels) -> x0`; guidance wraps another den
 import torch
 from torch import Tensor, nn
 
+from dmd.needs import check_null_class
 from dmd.parametrization import PARAMETRIZATIONS
 from dmd.schedule import NoiseSchedule, scale
 from dmd.types import Images, Labels, Timesteps
@@ -68,14 +69,10 @@ def with_guidance(denoiser: Denoiser, guidance_scale: float, num_classes: int | 
     Raises:
         ValueError: guidance is asked of a network that has no null class.
     """
-    if guidance_scale == 1.0:
+    if guidance_scale != 1.0:
+        check_null_class(guidance_scale, getattr(denoiser.backbone.config, "num_class_embeds", None), num_classes)
+    if guidance_scale == 1.0 or num_classes is None:
         return denoiser
-    embeds = getattr(denoiser.backbone.config, "num_class_embeds", None)
-    if num_classes is None or embeds != num_classes + 1:
-        raise ValueError(
-            f"guidance_scale {guidance_scale} needs a null class, but the teacher has {embeds} class embeddings "
-            f"for {num_classes} classes; set guidance_scale to 1.0"
-        )
     return GuidedDenoiser(denoiser, guidance_scale, num_classes)
 
 

@@ -13,10 +13,8 @@ from dmd.checkpoint import save_json, save_tensors
 from dmd.downloads import DownloadError
 from dmd.hub import HUB_ID, snapshot
 from dmd.layouts import DESCRIPTIONS, Layout
+from dmd.sections.teacher import MADE_HERE
 from dmd.weights import check_provenance, make_folder, read_pickle
-
-MADE_HERE = ("train", "random")
-"""Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,15 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
         The source; None where the teacher is made here.
 
     Raises:
-        ValueError: neither a folder nor a hub id, two different commits, or no model that is understood.
+        ValueError: neither a folder nor a hub id, two different commits, the commit of a folder, or no model that is
+            understood.
         DownloadError: the hub did not serve it; names the folder to put it into by hand.
     """
     if source in MADE_HERE:
         return None
     if Path(source).is_dir():
+        if revision is not None:
+            raise ValueError(f"teacher.revision {revision} is of a hub id, but {source} is a folder; set it to null")
         return _local(Path(source), {"source": source})
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})

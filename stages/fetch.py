@@ -31,7 +31,7 @@ def main(config: Config) -> None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
         found = check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
-        config.check_timesteps(found["num_train_timesteps"])
+        config.check_checkpoint(teacher.configs[0], found)
 
     perceptual = config.distill.perceptual.name
     features = config.evaluate.features

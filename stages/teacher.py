@@ -35,7 +35,7 @@ def bring(config: Config, out: Path) -> None:
     described = without_own_betas(network, load_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
     found = check_agreement(network, described, wanted, dataset.image_shape, dataset.num_classes)
-    config.check_timesteps(found["num_train_timesteps"])
+    config.check_checkpoint(network, found)
     backbone = Teacher.load(source).backbone
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])

@@ -1,7 +1,7 @@
 """The params of a network that is made here: trained from scratch, or left with its initial weights."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -14,6 +14,8 @@ Width = Annotated[int, Field(ge=8, multiple_of=8, strict=True)]
 class UNet2D(Section):
     """A `UNet2DModel` of diffusers."""
 
+    class_name: ClassVar[str] = "UNet2DModel"
+    """What `config.json` calls it."""
     kind: Literal["unet2d"]
     """Which network."""
     block_out_channels: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -45,6 +47,8 @@ class UNet2D(Section):
 class TeaPearce(Section):
     """The conditional network of TeaPearce/Conditional_Diffusion_MNIST."""
 
+    class_name: ClassVar[str] = "TeaPearceUNet"
+    """What `config.json` calls it."""
     kind: Literal["teapearce"]
     """Which network."""
     width: Width
@@ -61,6 +65,8 @@ class TeaPearce(Section):
 class CelebA(Section):
     """The talk's CelebA network."""
 
+    class_name: ClassVar[str] = "CelebAUNet"
+    """What `config.json` calls it."""
     kind: Literal["celeba"]
     """Which network."""
     width: Width

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from dmd.bounds import Count, Decay, Rate, Section, Share
 from dmd.sections.backbone import Backbone
 
+MADE_HERE = ("train", "random")
+"""Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
+
 
 class Schedule(Section):
     """The teacher's noise schedule. For an imported teacher it must agree with the checkpoint."""
@@ -75,4 +78,6 @@ class Teacher(Section):
         for name in needed.get(self.source, ()):
             if getattr(self, name) is None:
                 raise ValueError(f"source `{self.source}` needs the section `{name}`")
+        if self.revision is not None and (self.source in MADE_HERE or "://" in self.source):
+            raise ValueError(f"revision {self.revision} is of a hub id, but source is {self.source!r}; set it to null")
         return self

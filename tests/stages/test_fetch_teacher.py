@@ -29,6 +29,17 @@ __all__ = ["no_network", "root"]  # fixtures
         ({**TEACHER, "num_class_embeds": 9}, {}, "num_class_embeds is 9"),
         (TEACHER, {"dataset__num_classes": None}, "num_class_embeds is 11, but dataset.num_classes None needs None"),
         (TEACHER, {"dataset__image_shape": [1, 32, 32]}, "dataset.image_shape"),
+        (
+            {**TEACHER, "num_class_embeds": 10},
+            {"guidance_scale": 1.5},
+            "guidance_scale 1.5 needs a null class, but the teacher has 10 class embeddings for 10 classes",
+        ),
+        (
+            {**TEACHER, "_class_name": "TeaPearceUNet"},
+            {"distill__gradient_checkpointing": True},
+            "distill.gradient_checkpointing true: the teacher's network, TeaPearceUNet, does not support it",
+        ),
+        (TEACHER, {"teacher__revision": "a" * 40}, "teacher.revision a{40} is of a hub id, but .*teacher is a folder"),
     ],
 )
 def test_a_teacher_that_does_not_fit_is_refused_before_any_work(root, config, changes, message):
@@ -46,7 +57,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_any_work(root, config, ch
 )
 def test_other_teachers_that_fit_are_taken(root, config, classes):
     write_model(root / "assets/mnist-small/teacher", config)
-    data = run(root, dataset__num_classes=classes)
+    data = run(root, dataset__num_classes=classes, guidance_scale=1.0)
     assert json.loads((data / "weights/teacher/config.json").read_text()) == config
 
 

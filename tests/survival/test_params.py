@@ -41,12 +41,19 @@ CONTRADICTIONS = (
     {"pairs.solver": "ddim", "pairs.num_steps": 7},
     {"evaluate.solver": "ddim", "evaluate.num_steps": 999},
     {"distill.min_timestep": 0.9, "distill.max_timestep": 0.1},
-    {"distill.history_epochs": 801},
+    {"distill.history_epochs": 501},
     {"pairs.solver": "unipc", "pairs.timestep_spacing": "leading"},
     {"teacher.schedule.beta_start": 0.5, "teacher.schedule.beta_end": 0.1},
     {"teacher.source": "train", "teacher.training": None},
     {"distill.perceptual.name": "lpips-vgg", "distill.perceptual.resolution": 8},
     {"teacher.backbone.norm_num_groups": 5},
+    {"teacher.source": "train", "teacher.training.label_dropout": 0.0, "guidance_scale": 2.5},
+    {"teacher.source": "random", "teacher.revision": "0" * 40},
+    {
+        "teacher.source": "train",
+        "distill.gradient_checkpointing": True,
+        "teacher.backbone": {"kind": "teapearce", "width": 64},
+    },
 )
 REMOVED = object()
 

@@ -27,6 +27,10 @@ SOLVERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "euler": (EulerDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
     "dpmsolver++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "final_sigmas_type": "zero"}),
+    "dpmsolver++3m": (
+        DPMSolverMultistepScheduler,
+        {"algorithm_type": "dpmsolver++", "final_sigmas_type": "zero", "solver_order": 3},
+    ),
     "unipc": (UniPCMultistepScheduler, {"final_sigmas_type": "zero"}),
     "deis": (DEISMultistepScheduler, {}),
 }
@@ -81,7 +85,7 @@ def sample(
 ) -> Images:
     """Integrate from noise `z` ~ N(0, I) to images; a pure function of its arguments.
 
-    `scheduler_config` is the teacher's; `solver` one of `SOLVERS`; `timestep_spacing` one of diffusers' three.
+    `scheduler_config` is the teacher's; `solver` one of `SOLVERS`; `timestep_spacing` `leading` or `trailing`.
     """
     scheduler = build_scheduler(scheduler_config, solver, num_steps, timestep_spacing)
     schedule = denoiser.schedule

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from dmd.bounds import Count, Section
 
-Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "unipc", "deis"]
+Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc", "deis"]
 """Deterministic ODE solvers, by the names of `dmd.sampler`."""
 
 ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lcm")
@@ -39,7 +39,7 @@ class Sampling(Section):
 
     @model_validator(mode="after")
     def _spacing_reaches_noise(self) -> "Sampling":
-        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "unipc", "deis"):
+        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "dpmsolver++3m", "unipc", "deis"):
             raise ValueError(
                 f"timestep_spacing `leading` leaves out the noisiest timesteps with solver `{self.solver}` "
                 "(diffusers divides T by num_steps + 1); take `trailing`"

@@ -3,7 +3,6 @@
 Another system's network, whose weights do not ship, has initial ones: time and memory do not depend on them.
 """
 
-import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +89,7 @@ class Shipped:
     def distiller(self, pairs: Path, **changes: Any) -> Distiller:
         """The distillation that the params describe, with other settings where given."""
         return Distiller(
-            copy.deepcopy(self.teacher.denoiser),
+            self.teacher.denoiser,
             PairStore(pairs),
             build_perceptual("pixel", self.config.dataset.image_shape[1], Path()),
             self.config.distill.model_copy(update=changes),

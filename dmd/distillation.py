@@ -12,6 +12,7 @@ from torch import Tensor
 from dmd.checkpoint import load_tensors, save_json, save_tensors
 from dmd.distiller import Distiller
 from dmd.health import Row
+from dmd.learner import SETTLE_STEPS, settle
 from dmd.progress import track
 
 logger = logging.getLogger(__name__)
@@ -63,9 +64,12 @@ class Distillation:
         for step in track(range(start, self.steps), "distill", total=self.steps, initial=start):
             pending.append(distiller.step(step))
             done = step + 1
+            ends = done % self.checkpoint_steps == 0 or done == self.steps
+            if ends or done % SETTLE_STEPS == 0:
+                settle(distiller.learns_generator, distiller.learns_fake)
             if done in self.history_steps:
                 self._draw(done)
-            if done % self.checkpoint_steps == 0 or done == self.steps:
+            if ends:
                 self.seconds += time.perf_counter() - began
                 self._flush(pending, done)
                 pending, began = [], time.perf_counter()

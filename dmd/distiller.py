@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from dmd.ahead import ReadAhead
 from dmd.backbones import checkpoint_activations
 from dmd.checkpoint import TrainingState
 from dmd.denoiser import Denoiser, with_guidance
@@ -18,7 +19,7 @@ from dmd.losses import denoising_loss, distribution_matching_gradient, distribut
 from dmd.pairs import PairStore
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise
 from dmd.sections.distill import Distill
-from dmd.types import Images, Labels
+from dmd.types import Images
 
 Batch = Mapping[str, Tensor]
 
@@ -41,7 +42,7 @@ class Distiller:
         num_classes: int | None,
         seed: int,
     ) -> None:
-        """Copy `teacher` twice; all three stay in eval mode, so that mu_fake equals mu_real at the start.
+        """Copy `teacher` three times; all stay in eval mode, so that mu_fake equals mu_real at the start.
 
         Raises:
             ValueError: a batch size does not fit the processes, guidance has no null class, checkpointing no support.
@@ -50,24 +51,21 @@ class Distiller:
         self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
         self.regression_weight, self.schedule = regression_weight, teacher.schedule
         self._check_batches()
-        student, fake = self._copy(teacher), self._copy(teacher)
+        student, fake, real = (self._copy(teacher) for _ in range(3))
         self.generator_backbone: nn.Module = student.backbone
         generator = OneStepGenerator(student, settings.generator_timestep).eval()
         self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
         self.learns_fake = self._learner(fake, settings.learning_rate_fake, settings.num_fake_updates)
         self.generator, self.mu_fake = self.learns_generator.module, self.learns_fake.module
         # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
-        self.mu_real = with_guidance(teacher, guidance_scale, num_classes).to(self.accelerator.device).eval()
+        self.mu_real = with_guidance(real, guidance_scale, num_classes).to(self.accelerator.device).eval()
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.health = self._health()
-        learners = {"generator": self.learns_generator, "fake": self.learns_fake}
-        self.state = TrainingState(
-            {"generator": student.backbone, "fake": fake.backbone},
-            {name: learner.optimizer for name, learner in learners.items()},
-            {name: learner.lr_scheduler for name, learner in learners.items()},
-            {"generator": self.average},
+        self.batch, self.fake_batch = (
+            ReadAhead(draw, self.accelerator.device) for draw in (self._draw, self._draw_fake)
         )
+        self.state = self._state({"generator": student.backbone, "fake": fake.backbone})
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One iteration: a generator update, then `num_fake_updates` of the fake score, the first on the same images.
@@ -77,11 +75,11 @@ class Distiller:
         batch = self.batch(step)
         record, x = self.update_generator(batch, step)
         for update in range(self.settings.num_fake_updates):
+            drawn = self.fake_batch(step * self.settings.num_fake_updates + update)
             if update > 0:
-                batch = self.fresh_noise(step, update)
                 with torch.no_grad():
-                    x = torch.cat([self.generator(part["z"], part.get("labels")) for part in self._parts(batch)])
-            record |= self.update_fake(x, batch.get("labels"), step, update)
+                    x = torch.cat([self.generator(part["z"], part.get("labels")) for part in self._parts(drawn)])
+            record |= self.update_fake(x, drawn, step)
         return record
 
     def update_generator(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Images]:
@@ -126,12 +124,12 @@ class Distiller:
         x0_fake = self.mu_fake(x_t, batch["t"], batch.get("labels"))
         return distribution_matching_gradient(x, x0_real, x0_fake)
 
-    def update_fake(self, x: Images, labels: Labels | None, step: int, update: int) -> dict[str, Tensor]:
-        """Step on the fake score's denoising loss at generated images, t uniform over all of [0, T) (DMD eq. 6)."""
-        indices = self._indices(step * self.settings.num_fake_updates + update, self.settings.batch_size)
-        t = self._integers(indices, 0, self.schedule.num_timesteps, Stream.FAKE_TIME)
-        eps = self._noise(indices, x.shape[1:], Stream.FAKE_NOISE)
-        batch = {"x": x, "t": t, "eps": eps} | ({} if labels is None else {"labels": labels})
+    def update_fake(self, x: Images, drawn: Batch, step: int) -> dict[str, Tensor]:
+        """Step on the fake score's denoising loss at generated images, t uniform over all of [0, T) (DMD eq. 6).
+
+        `drawn` has the labels of `x`, the timesteps `t` and the noise `eps`.
+        """
+        batch = {"x": x, **{name: drawn[name] for name in ("t", "eps", "labels") if name in drawn}}
         parts, terms = self._parts(batch), {"fake": torch.zeros((), device=x.device)}
         for part in parts:
             with self.learns_fake.accumulate(last=part is parts[-1]):
@@ -143,36 +141,44 @@ class Distiller:
         norm = self.learns_fake.update(step, terms)
         return {**terms, "grad_norm_fake": norm}
 
-    def batch(self, step: int) -> Batch:
+    def _draw(self, step: int) -> dict[str, Tensor]:
         """This process's part of iteration `step`: fresh noises with labels, timesteps and noise, and pairs."""
         settings, total = self.settings, self.schedule.num_timesteps
         indices = self._indices(step, settings.batch_size)
-        fresh = self.fresh_noise(step, 0)
+        fresh = self._draw_fresh(step * settings.num_fake_updates)
         ref = self._indices(step, settings.pairs_batch_size)
         pairs = self.pairs.read(batch_order(self.seed, ref.start, len(ref), len(self.pairs)))
         low, high = round(settings.min_timestep * total), round(settings.max_timestep * total)
         return {
             **fresh,
-            "t": self._integers(indices, low, min(high + 1, total), Stream.MATCHING_TIME),
-            "eps": self._noise(indices, fresh["z"].shape[1:], Stream.MATCHING_NOISE),
-            "z_ref": pairs["z"].to(self.accelerator.device),
-            "x_ref": pairs["x0"].to(self.accelerator.device),
-            "labels_ref": pairs["label"].to(self.accelerator.device),
+            "t": sample_integers(self.seed, indices, low, min(high + 1, total), Stream.MATCHING_TIME),
+            "eps": sample_noise(self.seed, indices, fresh["z"].shape[1:], Stream.MATCHING_NOISE),
+            "z_ref": pairs["z"],
+            "x_ref": pairs["x0"],
+            "labels_ref": pairs["label"],
         }
 
-    def fresh_noise(self, step: int, update: int) -> dict[str, Tensor]:
-        """Noises `z` ~ N(0, I) and uniform `labels` (conditional models only) of one update of one iteration."""
-        shape = self.pairs.image_shape
-        indices = self._indices(step * self.settings.num_fake_updates + update, self.settings.batch_size)
-        fresh = {"z": self._noise(indices, shape, Stream.GENERATOR)}
+    def _draw_fake(self, number: int) -> dict[str, Tensor]:
+        """This process's part of update `number` of the fake score: as fresh noises, with timesteps and noise."""
+        indices = self._indices(number, self.settings.batch_size)
+        return {
+            **self._draw_fresh(number),
+            "t": sample_integers(self.seed, indices, 0, self.schedule.num_timesteps, Stream.FAKE_TIME),
+            "eps": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.FAKE_NOISE),
+        }
+
+    def _draw_fresh(self, number: int) -> dict[str, Tensor]:
+        """Noises `z` ~ N(0, I) and uniform `labels` (conditional models only) of update `number` of the fake score."""
+        indices = self._indices(number, self.settings.batch_size)
+        fresh = {"z": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.GENERATOR)}
         if self.num_classes is not None:
-            fresh["labels"] = self._integers(indices, 0, self.num_classes, Stream.LABELS)
+            fresh["labels"] = sample_integers(self.seed, indices, 0, self.num_classes, Stream.LABELS)
         return fresh
 
     def _copy(self, teacher: Denoiser) -> Denoiser:
         copied = copy.deepcopy(teacher).eval()
         if self.settings.gradient_checkpointing:
-            checkpoint_activations(copied.backbone, "distill.gradient_checkpointing")
+            checkpoint_activations(copied.backbone)
         return copied
 
     def _learner(self, module: nn.Module, learning_rate: float, updates_per_step: int) -> Learner:
@@ -182,6 +188,12 @@ class Distiller:
         )
         steps = settings.steps * updates_per_step
         return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, steps)
+
+    def _state(self, networks: dict[str, nn.Module]) -> TrainingState:
+        learners = {"generator": self.learns_generator, "fake": self.learns_fake}
+        optimizers = {name: learner.optimizer for name, learner in learners.items()}
+        schedulers = {name: learner.lr_scheduler for name, learner in learners.items()}
+        return TrainingState(networks, optimizers, schedulers, {"generator": self.average})
 
     def _health(self) -> Health:
         sample = self.pairs.read(range(min(HEALTH_PAIRS, len(self.pairs))))["x0"]
@@ -209,9 +221,3 @@ class Distiller:
         part = size // self.accelerator.num_processes
         first = number * size + self.accelerator.process_index * part
         return range(first, first + part)
-
-    def _noise(self, indices: range, shape: tuple[int, ...], stream: Stream) -> Tensor:
-        return sample_noise(self.seed, indices, shape, stream).to(self.accelerator.device)
-
-    def _integers(self, indices: range, low: int, high: int, stream: Stream) -> Tensor:
-        return sample_integers(self.seed, indices, low, high, stream).to(self.accelerator.device)

@@ -10,10 +10,11 @@ from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
+from dmd.ahead import ReadAhead
 from dmd.checkpoint import TrainingState
 from dmd.datasets import to_images
 from dmd.denoiser import Denoiser
-from dmd.learner import Learner
+from dmd.learner import SETTLE_STEPS, Learner, settle
 from dmd.losses import denoising_loss
 from dmd.progress import track
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
@@ -48,6 +49,7 @@ class TeacherTrainer:
             settings.max_grad_norm,
         ).schedule("cosine", settings.warmup_steps, settings.steps)
         self.denoiser = self.learner.module
+        self._ahead = ReadAhead(self._batch, self.accelerator.device)
         self.average = EMAModel(self.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.state = TrainingState(
             {"backbone": self.backbone},
@@ -62,7 +64,7 @@ class TeacherTrainer:
         The network then holds the averaged weights.
 
         Raises:
-            FloatingPointError: a loss or gradient norm is not finite; names the step, before the update.
+            FloatingPointError: a loss or gradient norm is not finite; names the first such step.
         """
         settings = self.settings
         start, losses = self.state.resume(work)
@@ -71,7 +73,10 @@ class TeacherTrainer:
         pending: list[Tensor] = []
         for step in track(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
             pending.append(self.update(step))
-            if (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps:
+            ends = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps
+            if ends or (step + 1) % SETTLE_STEPS == 0:
+                settle(self.learner)
+            if ends:
                 losses.extend(self.accelerator.reduce(torch.stack(pending), "mean").tolist())
                 logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
                 pending.clear()
@@ -82,7 +87,7 @@ class TeacherTrainer:
 
     def update(self, step: int) -> Tensor:
         """One optimiser update on batch `step`; returns this process's loss."""
-        batch = self._batch(step)
+        batch = self._ahead(step)
         x_t = self.schedule.add_noise(batch["x0"], batch["eps"], batch["t"])
         weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)
         loss = denoising_loss(self.denoiser(x_t, batch["t"], batch.get("labels")), batch["x0"], weight)
@@ -91,7 +96,7 @@ class TeacherTrainer:
         return loss.detach()
 
     def _batch(self, step: int) -> Mapping[str, Tensor]:
-        """This process's part of batch `step`: images, noise, timesteps and labels, all functions of the seed."""
+        """This process's part of batch `step`, on the host: images, noise, timesteps and labels of the seed."""
         accelerator, settings = self.accelerator, self.settings
         size = settings.batch_size // accelerator.num_processes
         first = step * settings.batch_size + accelerator.process_index * size
@@ -107,4 +112,4 @@ class TeacherTrainer:
             dropped = sample_uniform(self.seed, indices, Stream.TEACHER_DROPOUT) < settings.label_dropout
             null_label = self.backbone.config.num_class_embeds - 1
             batch["labels"] = self.labels[rows].masked_fill(dropped, null_label)
-        return {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+        return batch

@@ -16,12 +16,22 @@ LAYERS = (
     | {"evaluator", "examples", "spread", "reference", "summaries", "latency", "noises", "neighbours"}
     | {"mnist", "cifar10", "celeba", "image_files", "placement"}
     | {"teacher_source", "archived_teacher", "hub", "weights", "feature_weights", "sources", "mirrors", "downloads"},
-    {"learner", "health", "generator", "losses", "perceptual", "shift_tolerant", "pipeline", "one_step"}
+    {
+        "learner",
+        "ahead",
+        "health",
+        "generator",
+        "losses",
+        "perceptual",
+        "shift_tolerant",
+        "pipeline",
+        "one_step",
+    }
     | {"features", "efficientnet", "inception"},
     {"denoiser", "backbones", "teapearce", "celeba_unet"},
     {"schedule", "parametrization", "rng", "checkpoint", "archives", "work", "progress", "locks", "failures"}
     | {"agreement", "layouts"},
-    {"types", "sections", "bounds", "checks", "talk", "images"},
+    {"types", "sections", "bounds", "checks", "talk", "images", "needs"},
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]

@@ -1,6 +1,5 @@
 """The distiller: three copies, updates in turns, the right half to the right loss, guidance to the real score alone."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dmd.denoiser import Denoiser
 from dmd.distillation import Distillation
 from dmd.distiller import Distiller
 from dmd.generator import OneStepGenerator
+from dmd.learner import settle
 from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
 from dmd.perceptual import build_perceptual
 from dmd.schedule import NoiseSchedule
@@ -68,7 +68,7 @@ def pairs(teacher: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> PairSt
 
 def build(teacher: Denoiser, pairs: PairStore, guidance: float = 1.0, alpha: float = 0.5, **changes: Any) -> Distiller:
     return Distiller(
-        copy.deepcopy(teacher),
+        teacher,
         pairs,
         build_perceptual("pixel", 8, Path()),
         Distill(**{**SETTINGS.model_dump(), **changes}),
@@ -92,8 +92,8 @@ def test_the_first_matching_gradient_is_exactly_zero(teacher: Denoiser, pairs: P
     batch = distiller.batch(0)
     x = distiller.generator(batch["z"], batch["labels"])
     assert distiller.matching_gradient(x, batch).abs().max() == 0
-    distiller.update_fake(x.detach(), batch["labels"], 0, 0)
-    distiller.update_fake(x.detach(), batch["labels"], 0, 1)
+    for update in range(2):
+        distiller.update_fake(x.detach(), distiller.fake_batch(update), 0)
     assert distiller.matching_gradient(x, batch).abs().max() > 0
 
 
@@ -104,7 +104,7 @@ def test_each_update_moves_its_own_network_alone(teacher: Denoiser, pairs: PairS
     _, x = distiller.update_generator(distiller.batch(0), 0)
     after = {name: weights(module) for name, module in networks.items()}
     assert [same(start[name], after[name]) for name in networks] == [False, True, True]
-    distiller.update_fake(x, distiller.batch(0)["labels"], 0, 0)
+    distiller.update_fake(x, distiller.fake_batch(0), 0)
     last = {name: weights(module) for name, module in networks.items()}
     assert [same(after[name], last[name]) for name in networks] == [True, False, True]
 
@@ -149,7 +149,7 @@ def test_timesteps_keep_to_their_ranges(teacher: Denoiser, pairs: PairStore) -> 
     assert t.max() <= 98
     assert len(t.unique()) > 80
     distiller.mu_fake.register_forward_pre_hook(lambda _, args: fake.append(args[1]))
-    distiller.update_fake(torch.zeros(400, 1, 8, 8), torch.zeros(400, dtype=torch.int64), 0, 0)
+    distiller.update_fake(torch.zeros(400, 1, 8, 8), distiller.fake_batch(0), 0)
     assert fake[0].min() < 2
     assert fake[0].max() > 98
 
@@ -157,20 +157,34 @@ def test_timesteps_keep_to_their_ranges(teacher: Denoiser, pairs: PairStore) -> 
 def test_every_fake_update_has_fresh_images(teacher: Denoiser, pairs: PairStore) -> None:
     distiller, seen = build(teacher, pairs, num_fake_updates=3), []
     original = distiller.update_fake
-    distiller.update_fake = lambda x, labels, *rest: (seen.append(x.clone()), original(x, labels, *rest))[1]
+    distiller.update_fake = lambda x, *rest: (seen.append(x.clone()), original(x, *rest))[1]
     distiller.step(0)
     distiller.step(1)
     assert len(seen) == 6
     assert all(not torch.equal(one, other) for i, one in enumerate(seen) for other in seen[:i])
 
 
-def test_a_bad_loss_stops_before_the_update_and_names_the_step(teacher: Denoiser, pairs: PairStore) -> None:
+def test_the_fake_score_sees_the_labels_of_its_images(teacher: Denoiser, pairs: PairStore) -> None:
+    """The first update those of the generator's fresh noises, the second those of its own."""
+    distiller, seen = build(teacher, pairs, num_fake_updates=2), []
+    batch, second = distiller.batch(3), distiller.fake_batch(7)
+    distiller.mu_fake.register_forward_pre_hook(
+        lambda _, args: seen.append(args[2]) if torch.is_grad_enabled() else None
+    )
+    distiller.step(3)
+    assert [labels.tolist() for labels in seen] == [batch["labels"].tolist(), second["labels"].tolist()]
+
+
+def test_a_bad_loss_changes_nothing_and_its_step_is_named(teacher: Denoiser, pairs: PairStore) -> None:
     distiller = build(teacher, pairs, warmup_steps=0)
     distiller.step(0)
     before = weights(distiller.generator)
     distiller.perceptual.register_forward_hook(lambda _, __, output: output * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 1: .*regression nan"):
-        distiller.step(1)
+    for step in (1, 2):
+        distiller.step(step)
+    for _ in range(2):  # it stays so
+        with pytest.raises(FloatingPointError, match=r"step 1: .*regression nan"):
+            settle(distiller.learns_fake, distiller.learns_generator)
     assert same(before, weights(distiller.generator))
 
 

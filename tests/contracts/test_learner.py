@@ -2,11 +2,49 @@
 
 import copy
 
+import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from dmd.learner import Learner
+from dmd.learner import Learner, settle
+
+
+def test_no_update_happens_from_the_first_number_that_is_not_finite_on() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 1)
+    learner = Learner(Accelerator(), module, 1e-2, (0.9, 0.99), 0.1, 0.5)
+
+    def update(step: int, value: float) -> list[torch.Tensor]:
+        loss = (module(torch.ones(2, 3)) * value).square().mean()
+        learner.descend(loss, step, {"loss": loss})
+        state = [tensor for entry in learner.optimizer.state_dict()["state"].values() for tensor in entry.values()]
+        return [tensor.detach().clone() for tensor in (*module.parameters(), *state)]
+
+    first, good = update(0, 1.0), update(1, 1.0)
+    assert not any(torch.equal(one, other) for one, other in zip(first, good, strict=True))
+    for step, value in ((2, float("inf")), (3, 1.0)):
+        assert all(torch.equal(one, other) for one, other in zip(good, update(step, value), strict=True))
+    with pytest.raises(FloatingPointError, match=r"^not finite at step 2: loss inf, gradient norm inf; "):
+        settle(learner)
+
+
+def test_the_first_bad_step_of_all_learners_is_named() -> None:
+    learners = [Learner(Accelerator(), nn.Linear(1, 1), 1e-2, (0.9, 0.99), 0.1, 0.5) for _ in range(2)]
+
+    def update(number: int, step: int, value: float) -> None:
+        loss = learners[number].module(torch.full((1, 1), value)).sum()
+        learners[number].descend(loss, step, {f"loss{number}": loss})
+
+    settle(*learners)
+    for step, values in enumerate([(1.0, 1.0), (1.0, float("nan")), (float("nan"), 1.0)]):
+        for number, value in enumerate(values):
+            update(number, step, value)
+    with pytest.raises(FloatingPointError, match="not finite at step 1: loss1 nan"):
+        settle(*learners)
+    update(1, 4, 1.0)
+    with pytest.raises(FloatingPointError, match="not finite at step 2: loss0 nan"):
+        settle(learners[0])
 
 
 def test_updates_are_those_of_the_plain_adamw() -> None:

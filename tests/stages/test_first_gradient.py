@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"mnist-small": 645_113, "mnist": 6_585_601, "celeba": 426_691, "cifar10": 35_746_307}
 
 
-@pytest.mark.parametrize("system", PARAMETERS)
-def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(system: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("system", "size"), [(system, size) for system in PARAMETERS for size in (1, 2)[system == "cifar10" :]]
+)
+def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(
+    system: str, size: int, tmp_path: Path
+) -> None:
     small = system == "mnist-small"
     config = load_config(ROOT / "params.yaml" if small else ROOT / "pipelines" / system / "params.yaml")
     shape, classes = config.dataset.image_shape, config.dataset.num_classes
@@ -24,7 +28,8 @@ def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(system:
     assert sum(parameter.numel() for parameter in teacher.backbone.parameters()) == PARAMETERS[system]
     recipe = PairRecipe(0, shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing")
     write_shards(tmp_path, [range(2)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")
-    settings = config.distill.model_copy(update={"batch_size": 2, "pairs_batch_size": 2, "micro_batch_size": None})
+    changes = {"batch_size": size, "pairs_batch_size": size, "micro_batch_size": None}
+    settings = config.distill.model_copy(update=changes)
     options = {"regression_weight": 0.5, "guidance_scale": 1.0, "num_classes": classes, "seed": 0}
     perceptual = build_perceptual("pixel", 8, tmp_path)
     run = Distiller(teacher.denoiser, PairStore(tmp_path), perceptual, settings, **options)

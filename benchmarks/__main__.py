@@ -13,6 +13,7 @@ import typer
 from benchmarks import (
     ancestral,
     cifar10,
+    compiled,
     distill,
     evaluation,
     growth,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "half_precision": half_precision.measure,
     "cifar10": cifar10.measure,
     "ancestral": ancestral.measure,
+    "compiled": compiled.measure,
 }
 
 

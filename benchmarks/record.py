@@ -27,6 +27,7 @@ TOLERANCE = 1e-4
 
 DIFFERENCES = {
     "largest_difference_of_images": "the sampler's DDIM and diffusers' DDIMPipeline",
+    "largest_difference_of_compiled_images": "the compiled sampler's DDIM and diffusers' DDIMPipeline",
     "largest_difference_of_onnxruntime": "onnxruntime and the saved pipeline",
 }
 """Keys of a record by which images were compared, and what with what."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dmd.ahead import ReadAhead
 from dmd.backbones import checkpoint_activations
 from dmd.checkpoint import TrainingState
+from dmd.compiled import compile_network
 from dmd.denoiser import Denoiser, with_guidance
 from dmd.generator import OneStepGenerator
 from dmd.health import Health
@@ -179,6 +180,8 @@ class Distiller:
         copied = copy.deepcopy(teacher).eval()
         if self.settings.gradient_checkpointing:
             checkpoint_activations(copied.backbone)
+        if self.settings.compile:
+            compile_network(copied.backbone, self.accelerator.device, "distill.compile")
         return copied
 
     def _learner(self, module: nn.Module, learning_rate: float, updates_per_step: int) -> Learner:

@@ -6,6 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from dmd.checkpoint import folder_sha256, whole_folder
+from dmd.compiled import compile_network
 from dmd.config import Config
 from dmd.denoiser import with_guidance
 from dmd.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
@@ -40,6 +41,8 @@ def main(config: Config) -> None:
         del params["pairs"][key]  # neither changes a pair
     work = work_folder(f"pairs/{config.system}", [folder], params)
     pieces = Pieces(work, settings.batch_size)
+    if settings.compile:
+        compile_network(teacher.backbone, accelerator.device, "pairs.compile")
     denoiser = with_guidance(teacher.denoiser, config.guidance_scale, dataset.num_classes).to(accelerator.device)
     shards = shard_rows(settings.count, settings.shard_size)
     assembles = accelerator.is_main_process and not is_worker()

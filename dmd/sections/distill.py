@@ -49,6 +49,8 @@ class Distill(Section):
     """Fresh noises a pass, pairs spread over as many passes; none = all at once. Changes memory and speed only."""
     gradient_checkpointing: Switch = False
     """Keep the inputs of the blocks of a `UNet2DModel` alone, compute the rest again. Changes memory and speed only."""
+    compile: Switch = False
+    """Compile the three networks with `torch.compile`: faster after a wait, and the same losses but for rounding."""
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate

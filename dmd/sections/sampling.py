@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from dmd.bounds import Count, Section
+from dmd.bounds import Count, Section, Switch
 
 Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc", "deis"]
 """Deterministic ODE solvers, by the names of `dmd.sampler`."""
@@ -54,6 +54,8 @@ class Pairs(Sampling):
     """Number of pairs."""
     shard_size: Count
     """Pairs a shard file; changes files only, never a pair."""
+    compile: Switch = False
+    """Compile the teacher with `torch.compile`: faster after a wait, and the same pairs but for rounding."""
 
 
 class Evaluate(Sampling):

@@ -19,6 +19,7 @@ LAYERS = (
     {
         "learner",
         "ahead",
+        "compiled",
         "health",
         "generator",
         "losses",

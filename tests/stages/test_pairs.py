@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from dmd.backbones import build_unet
 from dmd.config import Config
@@ -108,3 +109,12 @@ def test_another_teacher_starts_anew(config: Config) -> None:
     assert (first["sha256"] != second["sha256"]).all()
     assert (first["teacher_sha256"] != second["teacher_sha256"]).all()
     assert len(list(Path(".work", "pairs", config.system).iterdir())) == 1, "rows of one teacher are kept, not of all"
+
+
+def test_the_teacher_is_compiled_where_the_params_say_so(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr("stages.pairs.compile_network", lambda network, _, key: compiled.append((type(network), key)))
+    pairs.main(config)
+    assert compiled == []
+    pairs.main(config.model_copy(update={"pairs": config.pairs.model_copy(update={"compile": True})}))
+    assert compiled == [(UNet2DModel, "pairs.compile")]

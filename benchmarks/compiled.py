@@ -1,0 +1,76 @@
+"""What `distill.compile` and `pairs.compile` give: an iteration and a batch of pairs, compiled, beside plain ones."""
+
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import distill, pairs
+from benchmarks.repeats import ratio, summary
+from benchmarks.shipped import Shipped
+from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.compiled import compile_network
+from dmd.sampler import sample
+
+
+def iterations() -> Jobs:
+    """The iteration of `benchmarks/distill.py`, compiled before it is first timed."""
+    shipped = Shipped()
+    began = time.perf_counter()
+    distiller = shipped.distiller(shipped.write_pairs(8 * shipped.config.distill.pairs_batch_size), compile=True)
+    distiller.step(0)
+    seconds, steps = time.perf_counter() - began, itertools.count(1)
+    run = lambda: [distiller.step(next(steps)) for _ in range(distill.ITERATIONS)] and None  # noqa: E731
+    return {"iteration": run, "compilation": lambda: seconds}
+
+
+def batches(count: int) -> Jobs:
+    """The DDIM of `benchmarks/pairs.py`, compiled."""
+    shipped = Shipped()
+    began = time.perf_counter()
+    compile_network(shipped.teacher.backbone, torch.device("cpu"), "pairs.compile")
+    z, labels, scheduler = shipped.noise(count), shipped.labels(count), shipped.teacher.scheduler_config
+    sample(shipped.guided, z, labels, scheduler, "ddim", 1, "trailing")
+    seconds = time.perf_counter() - began
+
+    def pictures() -> Any:
+        images = sample(shipped.guided, z, labels, scheduler, "ddim", pairs.DDIM_STEPS, "trailing")
+        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+    return {"ddim": pictures, "compilation": lambda: seconds}
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """Seconds compiled and plain, of the textbook's loop and of diffusers' `DDIMPipeline`, and the ratios."""
+    count = Shipped().config.pairs.batch_size
+    trained, drawn = Worker(iterations, tuned=True), Worker(batches, count, tuned=True)
+    plain, their_pairs = Worker(pairs.ours, count, tuned=True), Worker(pairs.theirs, count, tuned=False)
+    sides = {
+        "iteration_compiled": (trained, "iteration"),
+        "iteration": (Worker(distill.ours, tuned=True), "iteration"),
+        "textbook": (Worker(distill.textbook, tuned=False), "iteration"),
+        "ddim_compiled": (drawn, "ddim"),
+        "ddim": (plain, "ddim"),
+        "ddim_pipeline": (their_pairs, "ddim"),
+    }
+    asked = {
+        "distill": (trained, "compilation"),
+        "pairs": (drawn, "compilation"),
+        "ours": (drawn, "ddim"),
+        "theirs": (their_pairs, "ddim"),
+    }
+    times, facts = in_turns(sides, plan, finally_ask=asked)
+    return {
+        "batch": count,
+        "seconds_of_compilation": {name: facts[name] for name in ("distill", "pairs")},
+        "largest_difference_of_compiled_images": float(np.abs(facts["ours"] - facts["theirs"]).max()),
+        "seconds": {name: summary(values) for name, values in times.items()},
+        "ratios": {
+            "distill_compiled_over_plain": ratio(times["iteration_compiled"], times["iteration"]),
+            "distill_compiled_over_textbook": ratio(times["textbook"], times["iteration_compiled"]),
+            "pairs_compiled_over_plain": ratio(times["ddim_compiled"], times["ddim"]),
+            "pairs_compiled_over_ddim_pipeline": ratio(times["ddim_pipeline"], times["ddim_compiled"]),
+        },
+    }

@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dmd.tables import with_spacing
+
 LOSSES = {
     "distribution_matching": "distribution matching",
     "regression": "regression",
@@ -20,6 +22,9 @@ LOSSES = {
 
 COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
 """Of lines; each stands out on white and on near-black."""
+
+LINES = [{"color": colour, "linestyle": style} for style in ("-", "--", ":") for colour in COLOURS]
+"""Of many lines in one picture."""
 
 FEW = 10
 """Rows, below which each is marked with a point: a line needs two."""
@@ -115,12 +120,12 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
     axes = {"nfe": "network calls an image", "seconds_per_image": "seconds an image"}
     curves = {}
     for column, label in axes.items():
-        figure, (axis,) = _figure(height=3.4)
+        figure, (axis,) = _figure(height=4.2)
         teacher = steps[steps["model"] == "teacher"].sort_values(column)
-        colours = iter(COLOURS * (1 + len(teacher)))
-        for (solver, scale, samples), rows in teacher.groupby(["solver", "guidance_scale", "num_samples"], sort=True):
+        groups = teacher.groupby(["solver", "guidance_scale", "num_samples"], sort=True)
+        for line, ((solver, scale, samples), rows) in zip(cycle(LINES), groups, strict=False):
             title = f"{solver}, guidance {scale:g}, n = {samples:,}"
-            axis.plot(rows[column], rows["distance"], ".-", color=next(colours), label=title, linewidth=1)
+            axis.plot(rows[column], rows["distance"], marker=".", label=title, linewidth=1, **line)
         for model, (title, marker) in {"student_before": ("before", "s"), "student": ("after", "*")}.items():
             for row in steps[steps["model"] == model].to_dict("records"):
                 label_of = f"one step, {title}, n = {row['num_samples']:,}"
@@ -137,12 +142,12 @@ def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
 
     `teacher_steps` is the table of `tools.steps_table`; rows without `rmse_to_exact` are left out.
     """
-    figure, (axis,) = _figure(height=3.4)
-    rows = teacher_steps.dropna(subset=["rmse_to_exact"]).sort_values("nfe")
+    figure, (axis,) = _figure(height=3.8)
+    rows = with_spacing(teacher_steps).dropna(subset=["rmse_to_exact"]).sort_values("nfe")
     groups = rows.groupby(["solver", "guidance_scale"], sort=True)
-    for colour, ((solver, scale), found) in zip(cycle(COLOURS), groups, strict=False):
+    for line, ((solver, scale), found) in zip(cycle(LINES), groups, strict=False):
         label = f"{solver}, guidance {scale:g}"
-        axis.plot(found["nfe"], found["rmse_to_exact"], ".-", color=colour, label=label, linewidth=1)
+        axis.plot(found["nfe"], found["rmse_to_exact"], marker=".", label=label, linewidth=1, **line)
     axis.set(xscale="log", yscale="log", xlabel="network calls an image", ylabel="root mean squared difference")
     figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
     return {"distance to the exact solution": to_svg(figure)}

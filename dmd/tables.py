@@ -116,6 +116,14 @@ def headline(scores: Mapping[str, Any]) -> dict[str, str]:
     return figures
 
 
+def with_spacing(teacher_steps: pd.DataFrame) -> pd.DataFrame:
+    """The table of `tools.steps_table` with the spacing in the solver's name where it is `leading`: `ddim, leading`."""
+    if "timestep_spacing" not in teacher_steps:
+        return teacher_steps
+    leading = teacher_steps["timestep_spacing"] == "leading"
+    return teacher_steps.assign(solver=teacher_steps["solver"].mask(leading, teacher_steps["solver"] + ", leading"))
+
+
 def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_steps: pd.DataFrame) -> pd.DataFrame:
     """Network calls against distance: the teacher's rows, then the evaluated teacher, student before and student.
 
@@ -129,8 +137,9 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
         the same `num_samples` compare.
     """
     key, evaluate = distance_key(scores), params["evaluate"]
-    rows = teacher_steps.rename(columns={key: "distance"}).assign(model="teacher")
-    setting = {"solver": evaluate["solver"], "num_steps": evaluate["num_steps"]}
+    rows = with_spacing(teacher_steps).rename(columns={key: "distance"}).assign(model="teacher")
+    own = pd.DataFrame([{name: evaluate[name] for name in ("solver", "num_steps", "timestep_spacing")}])
+    setting = with_spacing(own).iloc[0].drop("timestep_spacing").to_dict()
     settings: dict[str, dict[str, Any]] = {
         "teacher": setting | {"guidance_scale": params["guidance_scale"]},
         "student_before": {"num_steps": 1},

@@ -33,10 +33,13 @@ ROWS = [
     *(f"unipc {steps}" for steps in (5, 8, 12, 20)),
     *(f"ddim {steps}" for steps in (5, 10, 20, 50, 100)),
     *(f"dpmsolver++ {steps}" for steps in (8, 12)),
+    *(f"dpmsolver++3m {steps}" for steps in (8, 12)),
     "heun 5",
     "deis 8",
+    *(f"ddim {steps} leading" for steps in (10, 20)),
+    "heun 5 leading",
 ]
-"""What is drawn unless `--row` says otherwise: solver and steps."""
+"""What is drawn unless `--row` says otherwise: solver, steps, and the spacing where it is not `trailing`."""
 
 EXACT_ROWS = ["ddim 100", "ddim 1000"]
 """Drawn besides, for the first `--exact` noises alone: a thousand steps take their time."""
@@ -128,15 +131,15 @@ def choose(config: Config, scale: float, samples: int, sets: int, exact: int) ->
 
 
 def read_setting(text: str, scale: float) -> Setting:
-    """A guidance scale, and a solver and its steps written as `ddim 50`."""
-    solver, number = text.split()
-    return Setting(scale, solver, int(number), "trailing")
+    """A guidance scale, and a solver and its steps written as `ddim 50`, or `ddim 50 leading`."""
+    solver, number, *spacing = text.split()
+    return Setting(scale, solver, int(number), spacing[0] if spacing else "trailing")
 
 
 def main(
     params: Annotated[Path, typer.Argument(help="The params file; its teacher stage has run.")],
     table: Annotated[Path, typer.Argument(help="The CSV to write; this teacher's rows that it has are not run again.")],
-    row: Annotated[list[str] | None, typer.Option(help="`solver steps`; several. Without any, a choice.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="`solver steps [spacing]`; several. If none, a choice.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; that of the params if not given.")] = None,
     samples: Annotated[int, typer.Option(help="Samples in each set of a row.")] = 2000,
     sets: Annotated[int, typer.Option(help="Disjoint sets of noises, for the spread.")] = SETS,

@@ -99,11 +99,21 @@ def test_the_student_is_a_mark_at_one_call_beside_the_teachers_lines():
 
 
 def test_a_line_for_each_solver_leads_to_the_exact_solution():
-    columns = ["guidance_scale", "solver", "nfe", "rmse_to_exact"]
-    rows = [(1.5, "ddim", 20, 0.06), (1.5, "ddim", 10, 0.1), (1.5, "unipc", 8, 0.07), (1.0, "heun", 9, None)]
+    columns = ["guidance_scale", "solver", "timestep_spacing", "nfe", "rmse_to_exact"]
+    rows = [
+        (1.5, "ddim", "trailing", 20, 0.06),
+        (1.5, "ddim", "trailing", 10, 0.1),
+        (1.5, "ddim", "leading", 10, 0.2),
+        (1.5, "unipc", "trailing", 8, 0.07),
+        (1.0, "heun", "trailing", 9, None),
+    ]
     ((title, svg),) = exactness_curves(pd.DataFrame(rows, columns=columns)).items()
     assert title == "distance to the exact solution"
-    assert {word for word in words(svg) if word and "guidance" in word} == {"ddim, guidance 1.5", "unipc, guidance 1.5"}
+    assert {word for word in words(svg) if word and "guidance" in word} == {
+        "ddim, guidance 1.5",
+        "ddim, leading, guidance 1.5",
+        "unipc, guidance 1.5",
+    }
 
 
 def test_the_chosen_timestep_is_marked_on_the_curve_of_all():

@@ -154,6 +154,14 @@ def test_steps_end_with_the_one_step_rows(written):
     assert len(steps_table(params, scores(), pd.DataFrame())) == 3
 
 
+def test_the_spacing_is_part_of_a_solvers_name_where_it_is_leading():
+    params = load_config(ROOT / "params.yaml").model_dump(mode="json")
+    known = pd.DataFrame({"solver": "ddim", "timestep_spacing": ["leading", "trailing"], "nfe": 10, "fd_lenet": 9.0})
+    evaluate = params["evaluate"] | {"solver": "heun", "timestep_spacing": "leading"}
+    steps = steps_table(params | {"evaluate": evaluate}, scores(), known)
+    assert steps["solver"].tolist()[:3] == ["ddim, leading", "ddim", "heun, leading"]
+
+
 def test_page_shows_the_one_step_over_its_timestep_where_that_was_measured(written, tmp_path, monkeypatch):
     page = (written / "metrics" / "mnist-small" / "report.html").read_text()
     assert "Timestep of the one step" in page

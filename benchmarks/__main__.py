@@ -23,6 +23,7 @@ from benchmarks import (
     options,
     pairs,
     startup,
+    threads,
 )
 from benchmarks.record import write_tables
 from benchmarks.workers import CLOCKS, Plan
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "cifar10": cifar10.measure,
     "ancestral": ancestral.measure,
     "compiled": compiled.measure,
+    "threads": threads.measure,
 }
 
 

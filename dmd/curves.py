@@ -23,7 +23,9 @@ LOSSES = {
 COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
 """Of lines; each stands out on white and on near-black."""
 
-LINES = [{"color": colour, "linestyle": style} for style in ("-", "--", ":") for colour in COLOURS]
+LINES: list[dict[str, Any]] = [
+    {"color": colour, "linestyle": style} for style in ("-", "--", ":") for colour in COLOURS
+]
 """Of many lines in one picture."""
 
 FEW = 10

@@ -16,6 +16,7 @@ from dmd.latency import TimedModel
 from dmd.noises import Noises
 from dmd.progress import track
 from dmd.sampler import count_nfe, sample
+from dmd.sections.sampling import Sampling
 from dmd.teacher import Teacher
 from dmd.types import Images, Labels
 from dmd.work import work_folder
@@ -131,9 +132,19 @@ def choose(config: Config, scale: float, samples: int, sets: int, exact: int) ->
 
 
 def read_setting(text: str, scale: float) -> Setting:
-    """A guidance scale, and a solver and its steps written as `ddim 50`, or `ddim 50 leading`."""
-    solver, number, *spacing = text.split()
-    return Setting(scale, solver, int(number), spacing[0] if spacing else "trailing")
+    """A guidance scale, and a solver and its steps written as `ddim 50`, or `ddim 50 leading`.
+
+    Raises:
+        typer.BadParameter: they are not written so, or the params would refuse them; names what and why.
+    """
+    words = text.split()
+    try:
+        names = ("solver", "num_steps", "timestep_spacing")
+        values = dict(zip(names, words if len(words) > 2 else [*words, "trailing"], strict=True))
+        found = Sampling.model_validate({**values, "num_steps": int(values["num_steps"]), "batch_size": 1})
+    except ValueError as error:
+        raise typer.BadParameter(f"row {text!r} is no `solver steps [spacing]`: {error}") from error
+    return Setting(scale, found.solver, found.num_steps, found.timestep_spacing)
 
 
 def main(

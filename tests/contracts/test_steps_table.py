@@ -1,0 +1,23 @@
+"""Rows of the teacher's table: what can be asked for, and what is refused before any image is drawn."""
+
+import pytest
+import typer
+
+from tools.steps_table import ROWS, Setting, read_setting
+
+
+def test_every_row_of_the_choice_is_a_setting() -> None:
+    assert len({read_setting(text, 1.5) for text in ROWS}) == len(ROWS)
+
+
+def test_the_spacing_is_trailing_unless_it_is_named() -> None:
+    assert read_setting("ddim 50", 1.5) == Setting(1.5, "ddim", 50, "trailing")
+    assert read_setting("ddim 50 leading", 1.0) == Setting(1.0, "ddim", 50, "leading")
+
+
+@pytest.mark.parametrize(
+    "text", ["ddim", "ddim ten", "ddim 0", "ddim 50 trialing", "ddim 50 leading now", "unipc 8 leading", "ddpm 1000"]
+)
+def test_a_row_that_the_params_would_refuse_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=text):
+        read_setting(text, 1.5)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dmd.backbones import build_unet
 from dmd.denoiser import Denoiser
+from dmd.learner import SETTLE_STEPS
 from dmd.rng import Stream, sample_noise
 from dmd.schedule import NoiseSchedule
 from dmd.sections.teacher import Training
@@ -185,7 +186,7 @@ def spoil_gradient(_: Any, args: Any, output: tuple[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("spoil", [spoil_loss, spoil_gradient])
-def test_a_value_that_is_not_finite_stops_before_the_update(spoil: Any, tmp_path: Path) -> None:
+def test_a_value_that_is_not_finite_changes_nothing_and_ends_the_run(spoil: Any, tmp_path: Path) -> None:
     run = trainer(checkpoint_steps=1)
     update = run.update
 
@@ -206,3 +207,19 @@ def test_a_value_that_is_not_finite_stops_before_the_update(spoil: Any, tmp_path
     with pytest.raises(FloatingPointError, match=r"at step 4: loss .*; lower the learning rate"):
         run.run(tmp_path)
     assert trainer(net_seed=3).state.resume(tmp_path)[0] == 4
+
+
+def test_a_run_ends_soon_after_a_value_that_is_not_finite_however_far_the_next_checkpoint(tmp_path: Path) -> None:
+    run = trainer(checkpoint_steps=1000, steps=1000)
+    update, done = run.update, []
+
+    def spoiled(step: int) -> Tensor:
+        if step == 4:
+            run.backbone.register_forward_hook(spoil_loss)
+        done.append(step)
+        return update(step)
+
+    run.update = spoiled
+    with pytest.raises(FloatingPointError, match="at step 4: loss"):
+        run.run(tmp_path)
+    assert done == list(range(SETTLE_STEPS))

@@ -1,6 +1,7 @@
 """The launchers themselves: torchrun and accelerate start several processes, which leave what one leaves."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,8 +95,25 @@ def test_a_launcher_ends_when_a_process_is_killed(prepared: Path, alone: Path, t
         while not list(folder.glob(".work/distill/*/step-*/hashes.json")):
             assert process.poll() is None
             time.sleep(0.1)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
-        said, _ = process.communicate(timeout=60)
+        assert_ends_clearly(process)
+
+
+def test_an_evaluation_ends_when_a_process_of_it_is_killed(alone: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(alone, tmp_path / "system")
+    write_params(folder, SCORED | CHANGES | {"evaluate.num_samples": 100_000})
+    with start(folder, LAUNCHERS["torchrun 2"], "evaluate") as process:
+        assert process.stdout is not None
+        said = ""
+        while not re.search(r"teacher \d+/\d+: [^\r]*\| [1-9]\d*/", said):
+            assert process.poll() is None, said
+            said += os.read(process.stdout.fileno(), 4096).decode(errors="replace")
+        assert_ends_clearly(process)
+
+
+def assert_ends_clearly(process: "subprocess.Popen[str]") -> None:
+    """Kill one of the launcher's processes; the others say so and end, within a minute."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "another process of this run is gone" in said or "another process of it is gone" in said

@@ -79,7 +79,10 @@ def main(
 
 def run(name: str, plan: Plan) -> None:
     """One benchmark: its record, the tables, and its ratios on the screen."""
-    record = BENCHMARKS[name](plan) | {"machine": machine() | {"clock": plan.clock}}
+    record = BENCHMARKS[name](plan)
+    if not record["ratios"]:
+        return typer.echo(f"{name}: nothing to compare on this machine; its record stays as it was")
+    record["machine"] = machine() | {"clock": plan.clock} | record.get("machine", {})
     save_json(RESULTS / f"{name}.json", record)
     write_tables(RESULTS, tuple(BENCHMARKS))
     for ratio, values in record["ratios"].items():

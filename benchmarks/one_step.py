@@ -1,4 +1,4 @@
-"""Drawing with the finished generator: against one pass of the network, and against the teacher at many steps."""
+"""Drawing with the finished generator: against a pass of its network, compiled and not, and against many steps."""
 
 import tempfile
 from pathlib import Path
@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.compiled import compile_network
 from dmd.denoiser import BaseDenoiser
 from dmd.generator import OneStepGenerator
 from dmd.pipeline import save_generator
@@ -30,7 +31,8 @@ def jobs(count: int) -> Jobs:
     folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
     timestep = config.distill.generator_timestep
     save_generator(folder, shipped.teacher.backbone, scheduler, timestep, shipped.classes)
-    pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    pipeline, compiled = (DiffusionPipeline.from_pretrained(folder, trust_remote_code=True) for _ in range(2))
+    compile_network(compiled.unet, torch.device("cpu"), "compile")  # when it first runs, which is not timed
     z, labels = shipped.noise(count), shipped.labels(count)
     own = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
 
@@ -50,6 +52,7 @@ def jobs(count: int) -> Jobs:
     return {
         "forward": lambda: [forward() for _ in range(rounds)] and None,
         "one_step": lambda: [pipeline(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
+        "one_step_compiled": lambda: [compiled(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
         "onnxruntime": lambda: [exported(z, labels) for _ in range(rounds)] and None,
         "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
         "teacher_best": lambda: solve(guided, *own),
@@ -63,10 +66,11 @@ def measure(plan: Plan) -> dict[str, Any]:
     record: dict[str, Any] = {"seconds_an_image": {}, "largest_difference_of_onnxruntime": {}}
     for count in BATCHES:
         worker = Worker(jobs, count, tuned=True)
-        names = ("forward", "one_step", "onnxruntime", "teacher_part", "teacher_best")
+        passes = ("forward", "one_step", "one_step_compiled", "onnxruntime")
+        names = (*passes, "teacher_part", "teacher_best")
         asked = {name: (worker, name) for name in ("rounds", "difference")}
         times, facts = in_turns({name: (worker, name) for name in names}, plan, finally_ask=asked)
-        share = dict.fromkeys(("forward", "one_step", "onnxruntime"), 1 / facts["rounds"])
+        share = dict.fromkeys(passes, 1 / facts["rounds"])
         share["teacher_part"] = STEPS / PART
         each = {name: [value * share.get(name, 1) / count for value in times[name]] for name in names}
         each["teacher_1000"] = each.pop("teacher_part")
@@ -74,6 +78,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         record["largest_difference_of_onnxruntime"][str(count)] = facts["difference"]
         record["ratios"] = {
             "one_step_over_forward": ratio(each["one_step"], each["forward"]),
+            "one_step_compiled_over_pipeline": ratio(each["one_step_compiled"], each["one_step"]),
             "onnxruntime_over_pipeline": ratio(each["onnxruntime"], each["one_step"]),
             "teacher1000_over_student": ratio(each["teacher_1000"], each["one_step"]),
             "teacher_best_over_student": ratio(each["teacher_best"], each["one_step"]),

@@ -17,23 +17,23 @@ def ours(threads: int) -> Jobs:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """Seconds of an iteration and of its forward pass, and the ratios; none where the process has one core."""
+    """Seconds of an iteration and of its forward pass, and the ratios; nothing where the process has one core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1:
+        return {"ratios": {}}
     one, all_cores = Worker(ours, 1, tuned=True), Worker(ours, cores, tuned=True)
     sides = {
         f"{name}_{label}": (worker, name)
         for name in ("forward", "iteration")
         for label, worker in (("one", one), ("all", all_cores))
     }
-    times = in_turns(sides, Plan(plan.repeats))[0] if cores > 1 else {}
+    times = in_turns(sides, Plan(plan.repeats))[0]
     counts = {"forward": distill.PASSES, "iteration": distill.ITERATIONS}
     times = {name: [value / counts[name.partition("_")[0]] for value in values] for name, values in times.items()}
     return {
-        "cores": cores,
+        "machine": {"clock": "wall", "threads": [1, cores]},
         "seconds": {name: summary(values) for name, values in times.items()},
         "ratios": {
-            f"threads_{name}_all_over_one": ratio(times[f"{name}_all"], times[f"{name}_one"])
-            for name in counts
-            if times
+            f"threads_{name}_all_over_one": ratio(times[f"{name}_all"], times[f"{name}_one"]) for name in counts
         },
     }

@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import evaluation, peers
+from benchmarks import __main__ as commands
+from benchmarks import evaluation, peers, threads
 from benchmarks.distill import differences, floor_weights
 from benchmarks.half_precision import Half
 from benchmarks.record import write_tables
 from benchmarks.repeats import combine, ratio
 from benchmarks.shipped import CIFAR10, Shipped, count_flops, count_parameters
 from benchmarks.textbook import TextbookLoop
+from benchmarks.workers import Plan
 from dmd.checkpoint import load_json, save_json
 from dmd.denoiser import Denoiser
 from dmd.distiller import Distiller
@@ -133,3 +135,12 @@ def test_pairs_without_real_images_to_score_them_are_refused(
 def test_the_network_of_cifar10_has_its_parameters() -> None:
     """Those of google/ddpm-cifar10-32."""
     assert count_parameters(Shipped(CIFAR10).teacher.backbone) == 35_746_307
+
+
+def test_what_cannot_be_compared_here_leaves_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "RESULTS", tmp_path)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0})
+    (tmp_path / "threads.json").write_text("kept")
+    commands.run("threads", Plan(1))
+    assert (tmp_path / "threads.json").read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -116,12 +116,17 @@ def headline(scores: Mapping[str, Any]) -> dict[str, str]:
     return figures
 
 
+def name_solver(solver: str, spacing: str) -> str:
+    """The solver's name, with the spacing where it is not `trailing`: `ddim, leading`."""
+    return solver if spacing == "trailing" else f"{solver}, {spacing}"
+
+
 def with_spacing(teacher_steps: pd.DataFrame) -> pd.DataFrame:
-    """The table of `tools.steps_table` with the spacing in the solver's name where it is `leading`: `ddim, leading`."""
+    """The table of `tools.steps_table` with the spacing in the solver's name."""
     if "timestep_spacing" not in teacher_steps:
         return teacher_steps
-    leading = teacher_steps["timestep_spacing"] == "leading"
-    return teacher_steps.assign(solver=teacher_steps["solver"].mask(leading, teacher_steps["solver"] + ", leading"))
+    names = map(name_solver, teacher_steps["solver"], teacher_steps["timestep_spacing"])
+    return teacher_steps.assign(solver=list(names))
 
 
 def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_steps: pd.DataFrame) -> pd.DataFrame:
@@ -138,8 +143,8 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
     """
     key, evaluate = distance_key(scores), params["evaluate"]
     rows = with_spacing(teacher_steps).rename(columns={key: "distance"}).assign(model="teacher")
-    own = pd.DataFrame([{name: evaluate[name] for name in ("solver", "num_steps", "timestep_spacing")}])
-    setting = with_spacing(own).iloc[0].drop("timestep_spacing").to_dict()
+    solver, spacing = evaluate["solver"], evaluate["timestep_spacing"]
+    setting = {"solver": name_solver(solver, spacing), "num_steps": evaluate["num_steps"]}
     settings: dict[str, dict[str, Any]] = {
         "teacher": setting | {"guidance_scale": params["guidance_scale"]},
         "student_before": {"num_steps": 1},

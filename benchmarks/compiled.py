@@ -9,24 +9,17 @@ import torch
 from benchmarks import distill, pairs
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
-from benchmarks.workers import CLOCKS, Job, Jobs, Plan, Worker, in_turns
+from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated, timed
 from dmd.compiled import compile_network
-from dmd.sampler import sample
-
-
-def first(run: Job) -> dict[str, float]:
-    """Seconds of what compiles, by each clock; the CPU's are those of this process and of compilers that have ended."""
-    began = {name: clock() for name, clock in CLOCKS.items()}
-    run()
-    return {name: clock() - began[name] for name, clock in CLOCKS.items()}
 
 
 def iterations() -> Jobs:
     """The iteration of `benchmarks/distill.py`, compiled before it is first timed."""
     shipped = Shipped()
     distiller = shipped.distiller(shipped.write_pairs(8 * shipped.config.distill.pairs_batch_size), compile=True)
-    seconds, steps = first(lambda: distiller.step(0)), itertools.count(1)
-    run = lambda: [distiller.step(next(steps)) for _ in range(distill.ITERATIONS)] and None  # noqa: E731
+    steps = itertools.count()
+    seconds, _ = timed(lambda: distiller.step(next(steps)))
+    run = repeated(lambda: distiller.step(next(steps)), distill.ITERATIONS)
     return {"iteration": run, "compilation": lambda: seconds}
 
 
@@ -34,14 +27,8 @@ def batches(count: int) -> Jobs:
     """The DDIM of `benchmarks/pairs.py`, compiled."""
     shipped = Shipped()
     compile_network(shipped.teacher.backbone, torch.device("cpu"), "pairs.compile")
-    z, labels, scheduler = shipped.noise(count), shipped.labels(count), shipped.teacher.scheduler_config
-    seconds = first(lambda: sample(shipped.guided, z, labels, scheduler, "ddim", 1, "trailing"))
-
-    def pictures() -> Any:
-        images = sample(shipped.guided, z, labels, scheduler, "ddim", pairs.DDIM_STEPS, "trailing")
-        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-
-    return {"ddim": pictures, "compilation": lambda: seconds}
+    seconds, _ = timed(pairs.pictures(shipped, count, steps=1))
+    return {"ddim": pairs.pictures(shipped, count), "compilation": lambda: seconds}
 
 
 def measure(plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
-from benchmarks.workers import CLOCKS, Job, Jobs, Plan, Worker, in_turns, repeated
+from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, repeated, timed
 from dmd.generator import OneStepGenerator
 from tools.export_onnx import OnnxGenerator, export_onnx
 
@@ -50,9 +50,7 @@ def options() -> Jobs:
     path = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"), "generator.onnx")
     generator = OneStepGenerator(copy.deepcopy(shipped.teacher.denoiser), shipped.config.distill.generator_timestep)
     export_onnx(generator, path, shipped.classes is not None)
-    began = {name: clock() for name, clock in CLOCKS.items()}
-    network(shipped, compiled)()
-    compilation = {name: clock() - began[name] for name, clock in CLOCKS.items()}
+    compilation, _ = timed(network(shipped, compiled))
     exported, z, labels = OnnxGenerator(path, torch.get_num_threads()), shipped.noise(COUNT), shipped.labels(COUNT)
 
     def autocast() -> None:

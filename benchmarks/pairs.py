@@ -7,12 +7,23 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
-from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
 from dmd.sampler import count_nfe, sample
 
 DDIM_STEPS = 10
 ANCESTRAL_PART = 10
 ANCESTRAL_STEPS = 1000
+
+
+def pictures(shipped: Shipped, count: int, steps: int = DDIM_STEPS) -> Job:
+    """The sampler's DDIM as the peer has it: its images in [0, 1], channels last."""
+    z, labels, scheduler = shipped.noise(count), shipped.labels(count), shipped.teacher.scheduler_config
+
+    def run() -> Any:
+        images = sample(shipped.guided, z, labels, scheduler, "ddim", steps, "trailing")
+        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+    return run
 
 
 def ours(count: int) -> Jobs:
@@ -21,15 +32,11 @@ def ours(count: int) -> Jobs:
     denoiser, settings, z, labels = shipped.guided, shipped.config.pairs, shipped.noise(count), shipped.labels(count)
     scheduler = shipped.teacher.scheduler_config
 
-    def pictures() -> Any:
-        images = sample(denoiser, z, labels, scheduler, "ddim", DDIM_STEPS, "trailing")
-        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-
     def pairs() -> None:
         sample(denoiser, z, labels, scheduler, settings.solver, settings.num_steps, settings.timestep_spacing)
 
     calls = count * (1 + (shipped.config.guidance_scale != 1.0))
-    return {"ddim": pictures, "pairs": pairs, "forward": shipped.forward(calls)}
+    return {"ddim": pictures(shipped, count), "pairs": pairs, "forward": shipped.forward(calls)}
 
 
 def theirs(count: int) -> Jobs:

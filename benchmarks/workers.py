@@ -37,6 +37,13 @@ CLOCKS = {"wall": time.perf_counter, "cpu": cpu_seconds}
 """Wall time; or CPU time, which a machine busy with other work disturbs less (for one thread only)."""
 
 
+def timed(job: Job) -> tuple[dict[str, float], Any]:
+    """Seconds of a job by each clock, and what it returned."""
+    start = {name: clock() for name, clock in CLOCKS.items()}
+    value = job()
+    return {name: clock() - start[name] for name, clock in CLOCKS.items()}, value
+
+
 class Worker:
     """A process that prepares its jobs once, then does and times one at a time when told to."""
 
@@ -114,7 +121,4 @@ def _serve(connection: Any, tuned: bool, build: Callable[..., Jobs], arguments: 
     jobs = build(*arguments)
     connection.send("ready")
     while True:
-        job = jobs[connection.recv()]
-        start = {name: clock() for name, clock in CLOCKS.items()}
-        value = job()
-        connection.send(({name: clock() - start[name] for name, clock in CLOCKS.items()}, value))
+        connection.send(timed(jobs[connection.recv()]))

@@ -2,8 +2,11 @@
 
 import os
 import platform
+import re
+import subprocess
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +25,7 @@ from benchmarks import (
     one_step,
     options,
     pairs,
+    repro,
     startup,
     threads,
 )
@@ -30,6 +34,7 @@ from benchmarks.workers import CLOCKS, Plan
 from dmd.checkpoint import save_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("torch", "diffusers", "torch-fidelity", "onnxruntime")
 BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "distill": distill.measure,
     "pairs": pairs.measure,
@@ -44,16 +49,22 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "ancestral": ancestral.measure,
     "compiled": compiled.measure,
     "threads": threads.measure,
+    "repro": repro.measure,
 }
 
 
 def machine() -> dict[str, Any]:
     """What the figures belong to."""
+    facts = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.+)$", facts.read_text() if facts.is_file() else "", re.M)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=RESULTS, capture_output=True, text=True).stdout.strip()
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "commit": commit,
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
+        "versions": {name: version(name) for name in PACKAGES},
     }
 
 

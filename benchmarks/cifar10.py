@@ -7,8 +7,9 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.distill import floor_weights
+from benchmarks.operations import count_flops
 from benchmarks.repeats import combine, ratio, summary
-from benchmarks.shipped import CIFAR10, Shipped, count_flops, count_parameters
+from benchmarks.shipped import CIFAR10, Shipped, count_parameters
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
 from dmd.sampler import sample
 
@@ -35,7 +36,11 @@ def ours() -> Jobs:
     return forward | {
         "iteration": lambda: distiller.step(next(steps)) and None,
         "ddim": pictures,
-        "facts": lambda: (count_parameters(shipped.teacher.backbone), count_flops(forward["forward"])),
+        "parameters": lambda: count_parameters(shipped.teacher.backbone),
+        "flops": lambda: {
+            "forward": count_flops(forward["forward"]),
+            "iteration": count_flops(lambda: distiller.step(next(steps))),
+        },
     }
 
 
@@ -49,16 +54,18 @@ def measure(plan: Plan) -> dict[str, Any]:
     our_side, their_side = Worker(ours, tuned=True), Worker(theirs, tuned=False)
     sides = {name: (our_side, name) for name in ("forward", "forward_both", "iteration", "ddim")}
     sides |= {"ddim_pipeline": (their_side, "ddim")}
-    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "facts": (our_side, "facts")}
+    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim")}
+    asked |= {name: (our_side, name) for name in ("parameters", "flops")}
     times, facts = in_turns(sides, Plan(min(plan.repeats, REPEATS), plan.clock), finally_ask=asked)
     config = Shipped(CIFAR10).config
     floor = combine(floor_weights(config.guidance_scale != 1.0, config.distill.num_fake_updates), times)
-    parameters, flops = facts["facts"]
+    flops = facts["flops"]
     return {
+        "network": config.system,
         "batch": BATCH,
-        "parameters": parameters,
-        "flops_of_forward": flops,
-        "flops_per_second": summary([flops / value for value in times["forward"]]),
+        "parameters": facts["parameters"],
+        "flops": flops,
+        "flops_per_second": summary([flops["forward"] / value for value in times["forward"]]),
         "largest_difference_of_images": float(np.abs(facts["ours"] - facts["theirs"]).max()),
         "seconds": {name: summary(values) for name, values in (times | {"floor": floor}).items()},
         "ratios": {

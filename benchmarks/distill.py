@@ -1,12 +1,16 @@
 """An iteration of the distillation: against the floor of its network passes, and against the textbook loop."""
 
+import copy
 import itertools
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import AdamW
 
+from benchmarks.operations import count_flops, shares_of_products
 from benchmarks.repeats import Seconds, combine, ratio, summary
-from benchmarks.shipped import Shipped, count_flops
+from benchmarks.shipped import Shipped
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
 
@@ -14,6 +18,7 @@ Times = dict[str, Seconds]
 ITERATIONS = 2
 PASSES = 4
 AVERAGES = 20
+PARTS = ("average", "average_foreach", "adamw", "adamw_fused")
 
 
 def ours() -> Jobs:
@@ -25,14 +30,28 @@ def ours() -> Jobs:
     flops = {name: count_flops(run) for name, run in forward.items()}
     distiller = shipped.distiller(shipped.write_pairs(8 * settings.pairs_batch_size))
     steps = itertools.count()
-    jobs: dict[str, Any] = {name: lambda run=run: [run() for _ in range(PASSES)] for name, run in forward.items()}
-    jobs["iteration"] = lambda: [distiller.step(next(steps)) for _ in range(ITERATIONS)] and None
-    return jobs | {"flops": lambda: flops | {"iteration": count_flops(lambda: distiller.step(next(steps)))}}
+    jobs: dict[str, Any] = {name: repeated(run, PASSES) for name, run in forward.items()}
+
+    def iteration() -> None:
+        distiller.step(next(steps))
+
+    return jobs | {
+        "iteration": repeated(iteration, ITERATIONS),
+        "flops": lambda: flops | {"iteration": count_flops(iteration)},
+        "products": lambda: shares_of_products(iteration),
+    }
 
 
 def textbook() -> Jobs:
-    """The plain loop; and its running average, parameter by parameter and all at once, `AVERAGES` times."""
+    """The plain loop; and `AVERAGES` times its update and its running average, as it has them and as they are here.
+
+    The updates are with a rate and gradients of zero: that costs the same, and leaves the loop where it is.
+    """
     loop = TextbookLoop(Shipped())
+    updates = {
+        "adamw": AdamW(zero_gradients(loop), lr=0.0),
+        "adamw_fused": AdamW(zero_gradients(loop), 0.0, fused=True),
+    }
     kept, new = (list(net.parameters()) for net in (loop.average, loop.generator))
 
     def foreach() -> None:
@@ -41,9 +60,19 @@ def textbook() -> Jobs:
 
     return {
         "iteration": repeated(loop, ITERATIONS),
+        "products": lambda: shares_of_products(loop),
         "average": repeated(loop.keep_average, AVERAGES),
         "average_foreach": repeated(foreach, AVERAGES),
+        **{name: repeated(optimizer.step, AVERAGES) for name, optimizer in updates.items()},
     }
+
+
+def zero_gradients(loop: TextbookLoop) -> list[nn.Parameter]:
+    """A copy of the generator's parameters, with gradients of zero."""
+    parameters = list(copy.deepcopy(loop.generator).parameters())
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameters
 
 
 def floor_weights(guided: bool, num_fake_updates: int) -> dict[str, float]:
@@ -56,16 +85,21 @@ def floor_weights(guided: bool, num_fake_updates: int) -> dict[str, float]:
     return {"forward_both": 3.0 + guided, "forward": 1.0 + (not guided) + updates}
 
 
-def differences(per_pass: Times, averages: Times, plain: Seconds, kept: Seconds) -> dict[str, Any]:
-    """What each difference from the textbook's loop is worth, as a share of its iteration.
+def differences(per_pass: Times, parts: Times, plain: Seconds, kept: Seconds, guided: bool) -> dict[str, Any]:
+    """What a difference from the textbook's loop is worth, as a share of its iteration.
 
-    Freed memory kept; the two halves in one pass, forward and backward; the running average all at once.
+    Freed memory kept; the two halves in one pass, forward and backward; the guided real score in one pass; the running
+    average all at once; both networks' updates by the fused kernel.
     """
-    separate = [3 * (2 * one - both) for one, both in zip(per_pass["forward"], per_pass["forward_both"], strict=True)]
-    average = [one - other for one, other in zip(averages["average"], averages["average_foreach"], strict=True)]
-    memory = [a - b for a, b in zip(plain, kept, strict=True)]
-    shares = {"memory_kept": memory, "one_pass_over_both_halves": separate, "foreach_average": average}
-    return {f"textbook_share_{name}": ratio(seconds, plain) for name, seconds in shares.items()}
+    apart = combine({"forward": 2.0, "forward_both": -1.0}, per_pass)
+    seconds = {
+        "memory_kept": combine({"plain": 1.0, "kept": -1.0}, {"plain": plain, "kept": kept}),
+        "one_pass_over_both_halves": [3 * value for value in apart],
+        "guided_in_one_pass": [guided * value for value in apart],
+        "foreach_average": combine({"average": 1.0, "average_foreach": -1.0}, parts),
+        "fused_adamw": combine({"adamw": 2.0, "adamw_fused": -2.0}, parts),
+    }
+    return {f"textbook_share_{name}": ratio(values, plain) for name, values in seconds.items()}
 
 
 def measure(plan: Plan) -> dict[str, Any]:
@@ -78,26 +112,35 @@ def measure(plan: Plan) -> dict[str, Any]:
         "iteration": (our_side, "iteration"),
         "textbook": (their_side, "iteration"),
         "textbook_memory_kept": (kept_side, "iteration"),
-        "average": (kept_side, "average"),
-        "average_foreach": (kept_side, "average_foreach"),
+        **{name: (kept_side, name) for name in PARTS},
     }
-    times, facts = in_turns(sides, plan, finally_ask={"flops": (our_side, "flops")})
+    asked = {"flops": (our_side, "flops"), "products": (our_side, "products")}
+    asked |= {"textbook_products": (their_side, "products")}
+    times, facts = in_turns(sides, plan, finally_ask=asked)
     per_pass = {name: [value / PASSES for value in times[name]] for name in ("forward", "forward_both")}
     loops = ("iteration", "textbook", "textbook_memory_kept")
     iteration, plain, kept = ([value / ITERATIONS for value in times[name]] for name in loops)
-    averages = {name: [value / AVERAGES for value in times[name]] for name in ("average", "average_foreach")}
+    parts = {name: [value / AVERAGES for value in times[name]] for name in PARTS}
     config = Shipped().config
-    floor = combine(floor_weights(config.guidance_scale != 1.0, config.distill.num_fake_updates), per_pass)
+    guided = config.guidance_scale != 1.0
+    floor = combine(floor_weights(guided, config.distill.num_fake_updates), per_pass)
     flops = facts["flops"]
     rates = [flops["forward"] / value for value in per_pass["forward"]]
+    counted = [flops["iteration"] / rate for rate in rates]
     return {
-        "seconds": {name: summary(values) for name, values in {**per_pass, **averages, "iteration": iteration}.items()}
+        "network": config.system,
+        "batch": config.distill.batch_size,
+        "seconds": {name: summary(values) for name, values in {**per_pass, **parts, "iteration": iteration}.items()}
         | {"textbook": summary(plain), "textbook_memory_kept": summary(kept), "floor": summary(floor)},
         "flops": flops,
         "flops_per_second": summary(rates),
-        "counted_over_achieved_rate": summary(
-            [value * rate / flops["iteration"] for value, rate in zip(iteration, rates, strict=True)]
-        ),
-        "ratios": {"distill_over_floor": ratio(iteration, floor), "distill_over_textbook": ratio(plain, iteration)}
-        | differences(per_pass, averages, plain, kept),
+        "ratios": {
+            "distill_over_floor": ratio(iteration, floor),
+            "distill_over_counted_floor": ratio(iteration, counted),
+            "distill_over_textbook": ratio(plain, iteration),
+            "distill_over_textbook_memory_kept": ratio(kept, iteration),
+            "distill_share_products": summary(facts["products"]),
+            "textbook_share_products": summary(facts["textbook_products"]),
+        }
+        | differences(per_pass, parts, plain, kept, guided),
     }

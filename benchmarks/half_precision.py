@@ -18,7 +18,7 @@ from dmd.distiller import Distiller
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = 16
 STEPS = (0, 10, 100)
-"""Iterations before the gradient is looked at; at 0 it is zero, since both scores are the teacher."""
+"""Iterations before the gradient is looked at; at 0 both scores are the teacher, and it is that of guidance alone."""
 
 
 class Half(nn.Module):

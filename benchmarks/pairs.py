@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.operations import shares_of_products
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
@@ -42,8 +43,10 @@ def ours(count: int) -> Jobs:
 def theirs(count: int) -> Jobs:
     """diffusers' pipelines."""
     shipped = Shipped()
+    ddim = peers.ddim(shipped, count, DDIM_STEPS)
     return {
-        "ddim": peers.ddim(shipped, count, DDIM_STEPS),
+        "ddim": ddim,
+        "products": lambda: shares_of_products(ddim),
         "ancestral": peers.ancestral(shipped, count, ANCESTRAL_PART),
     }
 
@@ -62,8 +65,8 @@ def measure(plan: Plan) -> dict[str, Any]:
         "ancestral_part": (their_side, "ancestral"),
         "forward": (our_side, "forward"),
     }
-    images = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim")}
-    times, facts = in_turns(sides, plan, finally_ask=images)
+    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "products": (their_side, "products")}
+    times, facts = in_turns(sides, plan, finally_ask=asked)
     scheduler = shipped.teacher.scheduler_config
     nfe = count_nfe(scheduler, settings.solver, settings.num_steps, settings.timestep_spacing)
     return {
@@ -78,6 +81,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             "pairs_over_ancestral": ratio(
                 times["ancestral_part"], times["pairs"], factor=ANCESTRAL_STEPS / ANCESTRAL_PART
             ),
+            "ddim_pipeline_share_products": summary(facts["products"]),
             "pairs_over_floor": ratio(times["pairs"], times["forward"], factor=1 / nfe),
         },
     }

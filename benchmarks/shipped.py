@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dmd.config import Config, load_config
 from dmd.datasets import Split, load_dataset
@@ -98,13 +97,6 @@ class Shipped:
             num_classes=self.classes,
             seed=0,
         )
-
-
-def count_flops(run: Callable[[], Any]) -> int:
-    """Operations of matrix products, convolutions and attention in `run`; a multiply-add counts as 2."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """The benchmarks compare like with like: the peers' images and losses are ours, and the floor is what is counted."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from benchmarks import __main__ as commands
-from benchmarks import evaluation, peers, threads
+from benchmarks import evaluation, peers, repro, threads
 from benchmarks.distill import differences, floor_weights
 from benchmarks.half_precision import Half
+from benchmarks.operations import SHARES, count_flops, shares_of_products
 from benchmarks.record import write_tables
 from benchmarks.repeats import combine, ratio
-from benchmarks.shipped import CIFAR10, Shipped, count_flops, count_parameters
+from benchmarks.shipped import CIFAR10, Shipped, count_parameters
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Plan
 from dmd.checkpoint import load_json, save_json
@@ -51,6 +54,17 @@ def test_the_floor_counts_the_passes_that_an_iteration_makes(shipped: Shipped, n
     assert 0.97 < count_flops(lambda: run.step(0)) / expected <= 1.0
 
 
+def test_the_share_of_products_is_of_products_alone() -> None:
+    """Exponentials have none; a convolution and its backward pass are little else."""
+    images, weights = torch.randn(8, 16, 32, 32, requires_grad=True), torch.randn(64, 16, 3, 3)
+    convolved = torch.nn.functional.conv2d
+    assert shares_of_products(lambda: images.detach().exp()) == [0.0] * SHARES
+    alone = shares_of_products(lambda: convolved(images, weights).backward(torch.ones(8, 64, 30, 30)))
+    beside = shares_of_products(lambda: [convolved(images.detach(), weights), *(images.exp() for _ in range(100))])
+    assert 0.5 < np.median(alone) <= 1.0
+    assert np.median(beside) < np.median(alone)
+
+
 def test_the_textbook_loop_starts_with_our_losses(shipped: Shipped) -> None:
     """Guidance 1 and equal scores give no matching loss at the start; x0 of the noise is the generator's image."""
     loop, run = TextbookLoop(shipped), distiller(shipped)
@@ -77,15 +91,19 @@ def test_the_tables_hold_what_was_measured(tmp_path: Path) -> None:
     """Medians of every ratio, those with a bar first; images that are too far apart are named."""
     other = {"some_ratio": ratio([1.0, 6.0, 2.0], [1.0, 1.0, 1.0])}
     seconds = {"iteration": ratio([3.0], [1.0])}
-    save_json(tmp_path / "distill.json", {"ratios": other, "seconds": seconds})
+    flops = {"network": "some", "batch": 4, "flops": {"forward": 8e9, "iteration": 9e10}}
+    flops |= {"flops_per_second": ratio([2e10], [1.0])}
+    save_json(tmp_path / "distill.json", {"ratios": other, "seconds": seconds} | flops)
     barred = {"ratios": {"distill_over_floor": ratio([3.0], [2.0])}, "largest_difference_of_images": 1e-3, "batch": 8}
     save_json(tmp_path / "pairs.json", barred | {"largest_difference_of_onnxruntime": {"1": 1e-6}})
     write_tables(tmp_path, ("distill", "pairs", "memory"))
     assert load_json(tmp_path / "summary.json") == {"some_ratio": 2.0, "distill_over_floor": 1.5}
     lines = (tmp_path / "ratios.csv").read_text().splitlines()
-    wanted = ["ratio,median,low,high,repeats,bar", "distill_over_floor,1.5,1.5,1.5,1,≤ 1.25", "some_ratio,2,1,6,3,"]
+    wanted = ["ratio,median,low,high,repeats,bar,stretch", "distill_over_floor,1.5,1.5,1.5,1,≤ 1.25,≤ 1.05"]
+    wanted.append("some_ratio,2,1,6,3,,")
     assert lines == wanted
     assert (tmp_path / "seconds.csv").read_text().splitlines()[1:] == ["distill,iteration,3,3,3,1"]
+    assert (tmp_path / "flops.csv").read_text().splitlines()[1:] == ["some,4,2,8,90,20"]
     found = pd.read_csv(tmp_path / "differences.csv")
     assert found[["batch", "agree"]].values.tolist() == [[8, "no"], [1, "yes"]]
 
@@ -99,17 +117,20 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
 
 
 def test_what_the_textbook_pays_is_told_apart() -> None:
-    """An iteration of 10 s that keeps memory in 9; two passes of 1 s for one of 1.5, three times; an average of 0.2."""
-    per_pass, averages = (
-        {"forward": [1.0], "forward_both": [1.5]},
-        {"average": [0.5], "average_foreach": [0.3]},
-    )
-    shares = {name: values["median"] for name, values in differences(per_pass, averages, [10.0], [9.0]).items()}
+    """An iteration of 10 s that keeps memory in 9; two passes of 1 s for one of 1.5, three times and once more; an
+    average of 0.2; two updates of 0.1.
+    """
+    per_pass = {"forward": [1.0], "forward_both": [1.5]}
+    parts = {"average": [0.5], "average_foreach": [0.3], "adamw": [0.2], "adamw_fused": [0.1]}
+    found = differences(per_pass, parts, [10.0], [9.0], guided=True)
+    shares = {name: values["median"] for name, values in found.items()}
     assert shares == pytest.approx(
         {
             "textbook_share_memory_kept": 0.1,
             "textbook_share_one_pass_over_both_halves": 0.15,
+            "textbook_share_guided_in_one_pass": 0.05,
             "textbook_share_foreach_average": 0.02,
+            "textbook_share_fused_adamw": 0.02,
         }
     )
 
@@ -144,3 +165,25 @@ def test_what_cannot_be_compared_here_leaves_its_record(tmp_path: Path, monkeypa
     commands.run("threads", Plan(1))
     assert (tmp_path / "threads.json").read_text() == "kept"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(
+    subprocess.run(["git", "cat-file", "-e", repro.BEFORE], cwd=repro.ROOT, capture_output=True).returncode != 0,
+    reason="needs the whole history: git fetch --unshallow",
+)
+def test_clones_for_before_and_after_are_of_those_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline before has the stages of the one after, and no commit means no figure."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = repro.clone(repro.BEFORE, "before")
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == repro.BEFORE
+    assert repro.stages(folder) == repro.stages(repro.ROOT)
+    asked = repro.give_work(repro.clone("HEAD", "after"), folder)
+    assert asked["before"]["distill"]["steps"] == 800
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    assert {section: {name: params[section][name] for name in repro.WORK[section]} for section in asked["after"]} == (
+        asked["after"]
+    )
+    assert params["alpha"] == 2.0
+    with pytest.raises(RuntimeError, match=r"no commit 0{40} in "):
+        repro.clone("0" * 40, "nothing")

@@ -57,7 +57,8 @@ def machine() -> dict[str, Any]:
     """What the figures belong to."""
     facts = Path("/proc/cpuinfo")
     models = re.findall(r"^model name\s*: (.+)$", facts.read_text() if facts.is_file() else "", re.M)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=RESULTS, capture_output=True, text=True).stdout.strip()
+    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    commit = subprocess.run(describe, cwd=RESULTS, capture_output=True, text=True).stdout.strip()
     return {
         "commit": commit,
         "cpu": models[0] if models else platform.processor() or platform.machine(),
@@ -92,7 +93,7 @@ def run(name: str, plan: Plan) -> None:
     """One benchmark: its record, the tables, and its ratios on the screen."""
     record = BENCHMARKS[name](plan)
     if not record["ratios"]:
-        return typer.echo(f"{name}: nothing to compare on this machine; its record stays as it was")
+        return typer.echo(f"{name}: nothing to compare here; its record stays as it was")
     record["machine"] = machine() | {"clock": plan.clock} | record.get("machine", {})
     save_json(RESULTS / f"{name}.json", record)
     write_tables(RESULTS, tuple(BENCHMARKS))

@@ -8,10 +8,10 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.distill import floor_weights
 from benchmarks.operations import count_flops
+from benchmarks.pairs import pictures
 from benchmarks.repeats import combine, ratio, summary
 from benchmarks.shipped import CIFAR10, Shipped, count_parameters
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.sampler import sample
 
 BATCH = 8
 """Fresh noises, pairs, and images of DDIM; the system has 64, in parts of 8, as an iteration here does one part of."""
@@ -27,15 +27,9 @@ def ours() -> Jobs:
     forward = {"forward": shipped.forward(BATCH), "forward_both": shipped.forward(2 * BATCH)}
     changes = {"batch_size": BATCH, "pairs_batch_size": BATCH, "micro_batch_size": None}
     distiller, steps = shipped.distiller(shipped.write_pairs(4 * BATCH), **changes), itertools.count()
-    z, scheduler = shipped.noise(BATCH), shipped.teacher.scheduler_config
-
-    def pictures() -> Any:
-        images = sample(shipped.guided, z, None, scheduler, "ddim", STEPS, "trailing")
-        return (images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-
     return forward | {
         "iteration": lambda: distiller.step(next(steps)) and None,
-        "ddim": pictures,
+        "ddim": pictures(shipped, BATCH, STEPS),
         "parameters": lambda: count_parameters(shipped.teacher.backbone),
         "flops": lambda: {
             "forward": count_flops(forward["forward"]),

@@ -115,7 +115,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         **{name: (kept_side, name) for name in PARTS},
     }
     asked = {"flops": (our_side, "flops"), "products": (our_side, "products")}
-    asked |= {"textbook_products": (their_side, "products")}
+    asked |= {"textbook_products": (kept_side, "products")}
     times, facts = in_turns(sides, plan, finally_ask=asked)
     per_pass = {name: [value / PASSES for value in times[name]] for name in ("forward", "forward_both")}
     loops = ("iteration", "textbook", "textbook_memory_kept")

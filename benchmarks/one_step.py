@@ -1,6 +1,7 @@
 """Drawing with the finished generator: against a pass of its network, compiled and not, and against many steps."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
-from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
 from dmd.compiled import compile_network
 from dmd.denoiser import BaseDenoiser
 from dmd.generator import OneStepGenerator
@@ -50,10 +51,10 @@ def jobs(count: int) -> Jobs:
 
     plain, guided, forward = shipped.teacher.denoiser, shipped.guided, shipped.forward(count)
     return {
-        "forward": lambda: [forward() for _ in range(rounds)] and None,
-        "one_step": lambda: [pipeline(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
-        "one_step_compiled": lambda: [compiled(labels, latents=z, output_type="pt") for _ in range(rounds)] and None,
-        "onnxruntime": lambda: [exported(z, labels) for _ in range(rounds)] and None,
+        "forward": repeated(forward, rounds),
+        "one_step": repeated(partial(pipeline, labels, latents=z, output_type="pt"), rounds),
+        "one_step_compiled": repeated(partial(compiled, labels, latents=z, output_type="pt"), rounds),
+        "onnxruntime": repeated(partial(exported, z, labels), rounds),
         "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
         "teacher_best": lambda: solve(guided, *own),
         "rounds": lambda: rounds,

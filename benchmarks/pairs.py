@@ -65,7 +65,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "ancestral_part": (their_side, "ancestral"),
         "forward": (our_side, "forward"),
     }
-    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "products": (their_side, "products")}
+    asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "products": (kept_side, "products")}
     times, facts = in_turns(sides, plan, finally_ask=asked)
     scheduler = shipped.teacher.scheduler_config
     nfe = count_nfe(scheduler, settings.solver, settings.num_steps, settings.timestep_spacing)

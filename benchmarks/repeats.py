@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Seconds = list[float]
-"""Wall time of each repeat."""
+"""Seconds of each repeat, by the clock that was asked for."""
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`dvc repro` of the system at the root, before its speed was measured and after, each in a clone of its own."""
+"""`dvc repro` of the system at the root: before its speed was measured, and after; each in a clone of its own."""
 
 import os
 import subprocess
@@ -22,16 +22,16 @@ WORK = {"pairs": ("count", "num_steps"), "distill": ("steps", "batch_size"), "ev
 """Params that say how much a stage does: the side before takes them from the side after."""
 
 
-def clone(commit: str, name: str) -> Path:
-    """A clone of this repository at a commit.
+def has(commit: str) -> bool:
+    """Whether the history has a commit; a shallow clone's may not."""
+    return subprocess.run(["git", "cat-file", "-e", commit], cwd=ROOT, capture_output=True).returncode == 0
 
-    Raises:
-        RuntimeError: the history does not have the commit, as in a shallow clone.
-    """
+
+def clone(commit: str, name: str) -> Path:
+    """A clone of this repository at a commit that it has."""
     folder = Path(tempfile.mkdtemp()) / name
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    if subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder).returncode:
-        raise RuntimeError(f"no commit {commit} in {ROOT}: fetch the whole history, git fetch --unshallow")
+    subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
     return folder
 
 
@@ -42,10 +42,11 @@ def stages(folder: Path) -> list[str]:
 
 def run_stage(folder: Path, stage: str) -> None:
     """One stage by DVC, alone, in this Python's environment and with this repository's downloads."""
-    places = {"DMD_DOWNLOADS": str(downloads_folder().resolve()), "DVC_NO_ANALYTICS": "1"}
+    places = {"DMD_DOWNLOADS": str(downloads_folder().resolve()), "DMD_WORK": str(folder / ".work")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", f"dvc.yaml:{stage}"]
-    subprocess.run(command, cwd=folder, env={**os.environ, **places, "PATH": path}, check=True)
+    environment = {**os.environ, **places, "DVC_NO_ANALYTICS": "1", "PATH": path}
+    subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 def give_work(source: Path, target: Path) -> dict[str, dict[str, dict[str, int]]]:
@@ -64,8 +65,10 @@ def give_work(source: Path, target: Path) -> dict[str, dict[str, dict[str, int]]
 def measure(plan: Plan) -> dict[str, Any]:
     """Seconds of all stages, once, stage by stage, each side first in turn.
 
-    After; before with the same work; and before as it was shipped, with its own.
+    After; before with the same work; and before as it was shipped, with its own. Nothing in a clone without the commit.
     """
+    if not has(BEFORE):
+        return {"ratios": {}}
     folders = clone("HEAD", "after"), clone(BEFORE, "before"), clone(BEFORE, "as_shipped")
     after, before, _ = folders
     asked, seconds = give_work(after, before), dict[str, float]()

@@ -1,4 +1,4 @@
-"""What is measured: the default system with the teacher that ships in assets/, so that nothing has to run before.
+"""What is measured: the default system with the teacher that ships in assets/; real images are those of its `fetch`.
 
 Another system's network, whose weights do not ship, has initial ones: time and memory do not depend on them.
 """

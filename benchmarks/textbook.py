@@ -35,21 +35,41 @@ class TextbookLoop:
 
     def __call__(self) -> Mapping[str, float]:
         """The next iteration; its losses."""
-        size, shape = self.settings.batch_size, self.config.dataset.image_shape
-        labels, start = torch.randint(self.classes, (size,)), torch.full((size,), self.settings.generator_timestep)
-        x = self.denoise(self.generator, torch.randn(size, *shape), start, labels)
-        matching = self.matching(x, labels)
+        return self.iterate(self.draw())
+
+    def draw(self) -> dict[str, Tensor]:
+        """Noises and labels, pairs, and the timesteps and noises of both losses."""
+        size, shape, total = self.settings.batch_size, self.config.dataset.image_shape, len(self.alpha_bar)
+        low, high = (round(share * total) for share in (self.settings.min_timestep, self.settings.max_timestep))
         rows = torch.randperm(len(self.pairs["z"]))[: self.settings.pairs_batch_size]
-        start = torch.full((len(rows),), self.settings.generator_timestep)
-        drawn = self.denoise(self.generator, self.pairs["z"][rows], start, self.pairs["label"][rows])
-        regression = functional.mse_loss(drawn, self.pairs["x0"][rows])
+        return {
+            "z": torch.randn(size, *shape),
+            "labels": torch.randint(self.classes, (size,)),
+            "t": torch.randint(low, min(high + 1, total), (size,)),
+            "eps": torch.randn(size, *shape),
+            "z_ref": self.pairs["z"][rows],
+            "x_ref": self.pairs["x0"][rows],
+            "labels_ref": self.pairs["label"][rows],
+            "t_fake": torch.randint(total, (size,)),
+            "eps_fake": torch.randn(size, *shape),
+        }
+
+    def iterate(self, batch: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """An iteration on a batch; its losses."""
+        labels = batch["labels"]
+        x = self.generate(batch["z"], labels)
+        matching = self.matching(x, labels, batch["t"], batch["eps"])
+        regression = functional.mse_loss(self.generate(batch["z_ref"], batch["labels_ref"]), batch["x_ref"])
         self.descend(self.generator, self.optimizers[0], matching + self.config.alpha * regression)
         self.keep_average()
-        t, eps = torch.randint(len(self.alpha_bar), (size,)), torch.randn(size, *shape)
-        noise = self.fake(self.diffuse(x.detach(), eps, t), t, class_labels=labels).sample
-        fake = functional.mse_loss(noise, eps)
+        x_t = self.diffuse(x.detach(), batch["eps_fake"], batch["t_fake"])
+        fake = functional.mse_loss(self.fake(x_t, batch["t_fake"], class_labels=labels).sample, batch["eps_fake"])
         self.descend(self.fake, self.optimizers[1], fake)
         return {"matching": matching.item(), "regression": regression.item(), "fake": fake.item()}
+
+    def generate(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Images in one step."""
+        return self.denoise(self.generator, z, torch.full((len(z),), self.settings.generator_timestep), labels)
 
     def keep_average(self) -> None:
         """The running average of the generator's weights, one parameter after the other."""
@@ -57,13 +77,11 @@ class TextbookLoop:
         for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             kept.data.mul_(decay).add_(new.data, alpha=1 - decay)
 
-    def matching(self, x: Tensor, labels: Tensor) -> Tensor:
+    def matching(self, x: Tensor, labels: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """The distribution-matching loss (DMD eq. 7 and 8), with two passes of the real score where it is guided."""
-        total, scale = len(self.alpha_bar), self.config.guidance_scale
-        low, high = (round(share * total) for share in (self.settings.min_timestep, self.settings.max_timestep))
+        scale = self.config.guidance_scale
         with torch.no_grad():
-            t = torch.randint(low, min(high + 1, total), (len(x),))
-            x_t = self.diffuse(x, torch.randn_like(x), t)
+            x_t = self.diffuse(x, eps, t)
             real = self.denoise(self.real, x_t, t, labels)
             if scale != 1.0:
                 uncond = self.denoise(self.real, x_t, t, torch.full_like(labels, self.classes))

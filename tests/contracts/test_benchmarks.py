@@ -65,17 +65,16 @@ def test_the_share_of_products_is_of_products_alone() -> None:
     assert np.median(beside) < np.median(alone)
 
 
-def test_the_textbook_loop_starts_with_our_losses(shipped: Shipped) -> None:
-    """Guidance 1 and equal scores give no matching loss at the start; x0 of the noise is the generator's image."""
-    loop, run = TextbookLoop(shipped), distiller(shipped)
-    z, labels = shipped.noise(4), shipped.labels(4)
-    with torch.no_grad():
-        ours = run.generator(z, labels)
-        theirs = loop.denoise(loop.generator, z, torch.full((4,), run.settings.generator_timestep), labels)
-    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
-    first, second = loop(), loop()
-    assert all(np.isfinite([*first.values(), *second.values()]))
-    assert first["regression"] != second["regression"]
+def test_the_textbook_loop_has_our_losses(shipped: Shipped) -> None:
+    """On the same batches, over updates of both networks, at the constant rates that the loop has."""
+    loop, run = TextbookLoop(shipped), distiller(shipped, learning_rate_schedule="constant", warmup_steps=0)
+    for step in range(3):
+        batch, fake = run.batch(step), run.fake_batch(step)
+        theirs = loop.iterate({**batch, "t_fake": fake["t"], "eps_fake": fake["eps"]})
+        ours = run.step(step)
+        for name, term in {"matching": "distribution_matching", "regression": "regression", "fake": "fake"}.items():
+            assert theirs[name] == pytest.approx(ours[term].item(), rel=1e-3), f"{name} of step {step}"
+    assert loop().keys() == theirs.keys()
 
 
 def test_torch_fidelity_gives_our_scores() -> None:
@@ -167,12 +166,9 @@ def test_what_cannot_be_compared_here_leaves_its_record(tmp_path: Path, monkeypa
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.skipif(
-    subprocess.run(["git", "cat-file", "-e", repro.BEFORE], cwd=repro.ROOT, capture_output=True).returncode != 0,
-    reason="needs the whole history: git fetch --unshallow",
-)
+@pytest.mark.skipif(not repro.has(repro.BEFORE), reason="needs the whole history: git fetch --unshallow")
 def test_clones_for_before_and_after_are_of_those_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pipeline before has the stages of the one after, and no commit means no figure."""
+    """The pipeline before has the stages of the one after, and is asked for as much."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = repro.clone(repro.BEFORE, "before")
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
@@ -185,5 +181,8 @@ def test_clones_for_before_and_after_are_of_those_commits(tmp_path: Path, monkey
         asked["after"]
     )
     assert params["alpha"] == 2.0
-    with pytest.raises(RuntimeError, match=r"no commit 0{40} in "):
-        repro.clone("0" * 40, "nothing")
+
+
+def test_no_figure_without_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repro, "BEFORE", "0" * 40)
+    assert repro.measure(Plan(1)) == {"ratios": {}}

@@ -65,10 +65,9 @@ class Distillation:
             pending.append(distiller.step(step))
             done = step + 1
             ends = done % self.checkpoint_steps == 0 or done == self.steps
-            drawn = done in self.history_steps
-            if ends or drawn or done % SETTLE_STEPS == 0:
+            if ends or done % SETTLE_STEPS == 0:
                 settle(distiller.learns_generator, distiller.learns_fake)
-            if drawn:
+            if done in self.history_steps:
                 self._draw(done)
             if ends:
                 self.seconds += time.perf_counter() - began

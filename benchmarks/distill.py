@@ -106,37 +106,30 @@ def measure(plan: Plan) -> dict[str, Any]:
     """Seconds of an iteration and of a pass, the floor, and the two ratios."""
     our_side, their_side = Worker(ours, tuned=True), Worker(textbook, tuned=False)
     kept_side = Worker(textbook, tuned=True)
-    sides = {
-        "forward": (our_side, "forward"),
-        "forward_both": (our_side, "forward_both"),
-        "iteration": (our_side, "iteration"),
-        "textbook": (their_side, "iteration"),
-        "textbook_memory_kept": (kept_side, "iteration"),
-        **{name: (kept_side, name) for name in PARTS},
-    }
-    asked = {"flops": (our_side, "flops"), "products": (our_side, "products")}
-    asked |= {"textbook_products": (kept_side, "products")}
+    sides = {name: (our_side, name) for name in ("forward", "forward_both", "iteration")}
+    sides |= {"textbook": (their_side, "iteration"), "textbook_memory_kept": (kept_side, "iteration")}
+    sides |= {name: (kept_side, name) for name in PARTS}
+    asked = {name: (our_side, name) for name in ("flops", "products")} | {"textbook_products": (kept_side, "products")}
     times, facts = in_turns(sides, plan, finally_ask=asked)
     per_pass = {name: [value / PASSES for value in times[name]] for name in ("forward", "forward_both")}
     loops = ("iteration", "textbook", "textbook_memory_kept")
     iteration, plain, kept = ([value / ITERATIONS for value in times[name]] for name in loops)
     parts = {name: [value / AVERAGES for value in times[name]] for name in PARTS}
-    config = Shipped().config
+    config, flops = Shipped().config, facts["flops"]
     guided = config.guidance_scale != 1.0
     floor = combine(floor_weights(guided, config.distill.num_fake_updates), per_pass)
-    flops = facts["flops"]
     rates = [flops["forward"] / value for value in per_pass["forward"]]
-    counted = [flops["iteration"] / rate for rate in rates]
+    seconds = {**per_pass, **parts, "iteration": iteration, "floor": floor}
+    seconds |= {"textbook": plain, "textbook_memory_kept": kept}
     return {
         "network": config.system,
         "batch": config.distill.batch_size,
-        "seconds": {name: summary(values) for name, values in {**per_pass, **parts, "iteration": iteration}.items()}
-        | {"textbook": summary(plain), "textbook_memory_kept": summary(kept), "floor": summary(floor)},
+        "seconds": {name: summary(values) for name, values in seconds.items()},
         "flops": flops,
         "flops_per_second": summary(rates),
         "ratios": {
             "distill_over_floor": ratio(iteration, floor),
-            "distill_over_counted_floor": ratio(iteration, counted),
+            "distill_over_counted_floor": ratio(iteration, [flops["iteration"] / rate for rate in rates]),
             "distill_over_textbook": ratio(plain, iteration),
             "distill_over_textbook_memory_kept": ratio(kept, iteration),
             "distill_share_products": summary(facts["products"]),

@@ -14,11 +14,17 @@ LOST = re.compile(r"closed by peer|connection reset|connection closed|broken pip
 FULL = re.compile(r"no space left|file too large|disk quota", re.I)
 """What a full disk says."""
 
+STARVED = re.compile(r"can't allocate memory|can't start new thread", re.I)
+"""What torch and Python say when the system gives them no more."""
+
+COMPILERS = ("torch._dynamo", "torch._inductor")
+"""Whose errors are those of `torch.compile`; named, since the import takes seconds."""
+
 
 def explain(error: BaseException) -> str | None:
     """What failed and how to go on; None where the error is none of the machine's, nor of a file."""
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or STARVED.search(text):
         cure = "lower distill.micro_batch_size or set distill.gradient_checkpointing (the results stay), or batch_size"
         return f"out of memory: {text[:200] or 'no more is given'}; {cure}; then {GO_ON}"
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)) or FULL.search(text):
@@ -27,6 +33,8 @@ def explain(error: BaseException) -> str | None:
         return f"a safetensors file cannot be read or written: {text[:300]}; run the stage that makes it again"
     if isinstance(error, RuntimeError) and torch.distributed.is_initialized() and LOST.search(text):
         return f"another process of this run is gone: {text[:200]}; {GO_ON}"
+    if any(kind.__module__.startswith(COMPILERS) for kind in type(error).__mro__):
+        return f"torch.compile failed: {text[:300]}; set pairs.compile and distill.compile to false; then {GO_ON}"
     if isinstance(error, FloatingPointError | OSError | ValueError):
         return str(error)
     return None

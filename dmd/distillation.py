@@ -65,9 +65,10 @@ class Distillation:
             pending.append(distiller.step(step))
             done = step + 1
             ends = done % self.checkpoint_steps == 0 or done == self.steps
-            if ends or done % SETTLE_STEPS == 0:
+            drawn = done in self.history_steps
+            if ends or drawn or done % SETTLE_STEPS == 0:
                 settle(distiller.learns_generator, distiller.learns_fake)
-            if done in self.history_steps:
+            if drawn:
                 self._draw(done)
             if ends:
                 self.seconds += time.perf_counter() - began

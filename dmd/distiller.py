@@ -146,35 +146,45 @@ class Distiller:
         """This process's part of iteration `step`: fresh noises with labels, timesteps and noise, and pairs."""
         settings, total = self.settings, self.schedule.num_timesteps
         indices = self._indices(step, settings.batch_size)
-        fresh = self._draw_fresh(step * settings.num_fake_updates)
+        number = step * settings.num_fake_updates
         ref = self._indices(step, settings.pairs_batch_size)
         pairs = self.pairs.read(batch_order(self.seed, ref.start, len(ref), len(self.pairs)))
         low, high = round(settings.min_timestep * total), round(settings.max_timestep * total)
         return {
-            **fresh,
+            "z": self._draw_noises(number),
+            **self._draw_labels(number),
             "t": sample_integers(self.seed, indices, low, min(high + 1, total), Stream.MATCHING_TIME),
-            "eps": sample_noise(self.seed, indices, fresh["z"].shape[1:], Stream.MATCHING_NOISE),
+            "eps": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.MATCHING_NOISE),
             "z_ref": pairs["z"],
             "x_ref": pairs["x0"],
             "labels_ref": pairs["label"],
         }
 
     def _draw_fake(self, number: int) -> dict[str, Tensor]:
-        """This process's part of update `number` of the fake score: as fresh noises, with timesteps and noise."""
+        """This process's part of update `number` of the fake score: labels, timesteps and noise.
+
+        All but the first update of an iteration, which is on the generator's images, also have noises to draw from.
+        """
         indices = self._indices(number, self.settings.batch_size)
+        fresh = {"z": self._draw_noises(number)} if number % self.settings.num_fake_updates else {}
         return {
-            **self._draw_fresh(number),
+            **fresh,
+            **self._draw_labels(number),
             "t": sample_integers(self.seed, indices, 0, self.schedule.num_timesteps, Stream.FAKE_TIME),
             "eps": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.FAKE_NOISE),
         }
 
-    def _draw_fresh(self, number: int) -> dict[str, Tensor]:
-        """Noises `z` ~ N(0, I) and uniform `labels` (conditional models only) of update `number` of the fake score."""
+    def _draw_noises(self, number: int) -> Tensor:
+        """Noises `z` ~ N(0, I) of update `number` of the fake score."""
         indices = self._indices(number, self.settings.batch_size)
-        fresh = {"z": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.GENERATOR)}
-        if self.num_classes is not None:
-            fresh["labels"] = sample_integers(self.seed, indices, 0, self.num_classes, Stream.LABELS)
-        return fresh
+        return sample_noise(self.seed, indices, self.pairs.image_shape, Stream.GENERATOR)
+
+    def _draw_labels(self, number: int) -> dict[str, Tensor]:
+        """Uniform `labels` of update `number` of the fake score; none for a model without classes."""
+        if self.num_classes is None:
+            return {}
+        indices = self._indices(number, self.settings.batch_size)
+        return {"labels": sample_integers(self.seed, indices, 0, self.num_classes, Stream.LABELS)}
 
     def _copy(self, teacher: Denoiser) -> Denoiser:
         copied = copy.deepcopy(teacher).eval()

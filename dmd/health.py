@@ -128,7 +128,7 @@ def _find_explosion(health: pd.DataFrame) -> tuple[int, str] | None:
 def _sums(images: Images) -> tuple[Tensor, Tensor, Tensor]:
     """Number of images, and their sum and sum of squares, float64 [C, H, W]."""
     values = images.double()
-    return torch.tensor(len(values), device=images.device), values.sum(0), values.square().sum(0)
+    return torch.full((), len(values), device=images.device), values.sum(0), values.square().sum(0)
 
 
 def _statistics(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:

@@ -14,8 +14,11 @@ LOST = re.compile(r"closed by peer|connection reset|connection closed|broken pip
 FULL = re.compile(r"no space left|file too large|disk quota", re.I)
 """What a full disk says."""
 
-STARVED = re.compile(r"can't allocate memory|can't start new thread", re.I)
-"""What torch and Python say when the system gives them no more."""
+STARVED = re.compile(r"can't allocate memory", re.I)
+"""What torch says when the system gives it no more."""
+
+THREADS = re.compile(r"can't start new thread|resource temporarily unavailable", re.I)
+"""What Python and the system say when a process may have no more threads."""
 
 COMPILERS = ("torch._dynamo", "torch._inductor")
 """Whose errors are those of `torch.compile`; named, since the import takes seconds."""
@@ -27,6 +30,9 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or STARVED.search(text):
         cure = "lower distill.micro_batch_size or set distill.gradient_checkpointing (the results stay), or batch_size"
         return f"out of memory: {text[:200] or 'no more is given'}; {cure}; then {GO_ON}"
+    if THREADS.search(text):
+        cure = "raise the limit of processes (ulimit -u), or set OMP_NUM_THREADS lower"
+        return f"no more threads are given: {text[:200]}; {cure}; then {GO_ON}"
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)) or FULL.search(text):
         return f"the disk is full: {text[:300]}; make room, then {GO_ON}"
     if isinstance(error, SafetensorError):

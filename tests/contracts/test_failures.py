@@ -35,7 +35,7 @@ def test_thread_that_the_system_refuses(endless_stacks: None) -> None:
         threading.Thread(target=print).start()
     said = explain(caught.value)
     assert said is not None
-    assert said.startswith("out of memory: can't start new thread; lower ")
+    assert said.startswith("no more threads are given: can't start new thread; raise the limit of processes ")
 
 
 def test_compiler_that_fails() -> None:

@@ -15,6 +15,7 @@ import typer
 
 from benchmarks import (
     ancestral,
+    bfloat16,
     cifar10,
     compiled,
     distill,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "cifar10": cifar10.measure,
     "ancestral": ancestral.measure,
     "compiled": compiled.measure,
+    "bfloat16": bfloat16.measure,
     "threads": threads.measure,
     "repro": repro.measure,
 }

@@ -1,17 +1,20 @@
-"""What bfloat16 gives: an iteration as `accelerate launch --mixed_precision bf16` runs it, beside the plain one."""
+"""What `distill.mixed_precision: bf16` gives: an iteration, beside the plain one and the textbook's loop."""
 
-import os
+import itertools
 from typing import Any
 
 from benchmarks import distill
 from benchmarks.repeats import ratio, summary
-from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from benchmarks.shipped import Shipped
+from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
 
 
 def iterations() -> Jobs:
     """The iteration of `benchmarks/distill.py` under autocast; weights, their average and AdamW stay float32."""
-    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # what accelerate's launcher sets
-    return {"iteration": distill.ours()["iteration"]}
+    shipped = Shipped()
+    pairs = shipped.write_pairs(8 * shipped.config.distill.pairs_batch_size)
+    distiller, steps = shipped.distiller(pairs, mixed_precision="bf16"), itertools.count()
+    return {"iteration": repeated(lambda: distiller.step(next(steps)), distill.ITERATIONS)}
 
 
 def measure(plan: Plan) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What every section of the params shares: bounded numbers, and a class that is frozen and knows all its keys."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,6 +19,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """How much of a running average is kept at a step."""
 
+MixedPrecision = Literal["bf16"] | None
+"""What a training's passes are autocast to, by accelerate's name; none = float32."""
+
 
 class Section(BaseModel):
     """Shared settings of all sections: immutable, no unknown keys."""
@@ -30,5 +33,5 @@ class Section(BaseModel):
     def _no_switches(cls, value: Any, info: Any) -> Any:
         """A truth is no number and no name; pydantic would take it for 1 or 0."""
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError(f"must not be a boolean (got {value})")
+            raise ValueError(f"must not be a boolean (got {value}), for which YAML takes yes and no too; none is null")
         return value

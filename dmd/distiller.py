@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from dmd.health import Health
 from dmd.learner import Learner
 from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.pairs import PairStore
+from dmd.precision import build_accelerator
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise
 from dmd.sections.distill import Distill
 from dmd.types import Images
@@ -46,9 +46,10 @@ class Distiller:
         """Copy `teacher` three times; all stay in eval mode, so that mu_fake equals mu_real at the start.
 
         Raises:
-            ValueError: a batch size does not fit the processes, guidance has no null class, checkpointing no support.
+            ValueError: a batch size does not fit the processes, guidance has no null class, checkpointing no support;
+                the launcher is at another precision.
         """
-        self.accelerator = Accelerator()
+        self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
         self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
         self.regression_weight, self.schedule = regression_weight, teacher.schedule
         self._check_batches()

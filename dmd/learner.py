@@ -43,11 +43,8 @@ class Learner:
     ) -> None:
         """Prepare `module` for training on `accelerator`'s device; the rate is constant until `schedule` is called.
 
-        Raises:
-            ValueError: fp16, whose loss scaling counts on gradients that overflow, which here stop the run.
+        Not in fp16, whose loss scaling counts on gradients that overflow, which here stop the run.
         """
-        if accelerator.mixed_precision == "fp16":
-            raise ValueError("mixed precision fp16 is not supported; take bf16, or none")
         self.accelerator, self.max_grad_norm = accelerator, max_grad_norm
         optimizer = AdamW(module.parameters(), learning_rate, betas, weight_decay=weight_decay, fused=True)
         self._broken = torch.zeros((), device=accelerator.device)

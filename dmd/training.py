@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
@@ -16,6 +15,7 @@ from dmd.datasets import to_images
 from dmd.denoiser import Denoiser
 from dmd.learner import SETTLE_STEPS, Learner, settle
 from dmd.losses import denoising_loss
+from dmd.precision import build_accelerator
 from dmd.progress import track
 from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
 from dmd.sections.teacher import Training
@@ -30,8 +30,12 @@ class TeacherTrainer:
     def __init__(
         self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: Training, seed: int
     ) -> None:
-        """Take the images of one split, with labels where the network has classes; its last class is the null class."""
-        self.accelerator = Accelerator()
+        """Take the images of one split, with labels where the network has classes; its last class is the null class.
+
+        Raises:
+            ValueError: the batch size does not fit the processes, or the launcher is at another precision.
+        """
+        self.accelerator = build_accelerator(settings.mixed_precision, "teacher.training.mixed_precision")
         if settings.batch_size % self.accelerator.num_processes:
             raise ValueError(
                 f"teacher.training.batch_size {settings.batch_size} is not a multiple of "

@@ -31,10 +31,16 @@ def distil_and_score(config: Config) -> dict[str, Any]:
 
 
 def base_hash(config: Config) -> str:
-    """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation."""
+    """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation.
+
+    A precision counts where it is not float32: rows of before there was a choice are of that.
+    """
     values = config.model_dump(
         mode="json", exclude={"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
     )
+    for section in (values["distill"], values["teacher"]["training"] or {}):
+        if section.get("mixed_precision") is None:
+            section.pop("mixed_precision", None)
     values["teacher_sha256"] = folder_sha256(Path("models", config.system, "teacher"))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -54,6 +60,8 @@ def main(
         foreign = [key for key in changes if key != "alpha" and not key.startswith("distill.")]
         if foreign:
             raise typer.BadParameter(f"{', '.join(foreign)}: teacher and pairs would not follow; use `dvc exp run -S`")
+        if "distill.mixed_precision" in changes:
+            raise typer.BadParameter("distill.mixed_precision: a process has one precision; use `dvc exp run -S`")
         name = ", ".join(f"{key.removeprefix('distill.')} {value}" for key, value in changes.items())
         key = {"changes": name, "base": base, "samples": samples}
         if any(all(row[column] == value for column, value in key.items()) for row in rows):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dmd.bounds import Count, Decay, Rate, Section, Share, Switch
+from dmd.bounds import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
 
 SMALLEST_RESOLUTION = {
     "pixel": 1,
@@ -51,6 +51,8 @@ class Distill(Section):
     """Keep the inputs of the blocks of a `UNet2DModel` alone, compute the rest again. Changes memory and speed only."""
     compile: Switch = False
     """Compile the three networks with `torch.compile`: faster after a wait, and the same losses but for rounding."""
+    mixed_precision: MixedPrecision = None
+    """`bf16`: passes of the three networks under autocast to bfloat16, faster where the device has it, and rounded."""
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dmd.bounds import Count, Decay, Rate, Section, Share
+from dmd.bounds import Count, Decay, MixedPrecision, Rate, Section, Share
 from dmd.sections.backbone import Backbone
 
 MADE_HERE = ("train", "random")
@@ -55,6 +55,8 @@ class Training(Section):
     """Gradient norms are clipped here."""
     max_snr: Annotated[float, Field(gt=0)]
     """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556)."""
+    mixed_precision: MixedPrecision = None
+    """`bf16`: passes under autocast to bfloat16, faster where the device has it, and rounded."""
     checkpoint_steps: Count
     """Updates between checkpoints in `.work/`."""
 

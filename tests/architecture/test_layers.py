@@ -20,6 +20,7 @@ LAYERS = (
         "learner",
         "ahead",
         "compiled",
+        "precision",
         "health",
         "generator",
         "losses",

@@ -75,6 +75,17 @@ WRONG = {
     "truth for an integer": ("distill.steps", True, ["distill.steps", "True", "boolean"]),
     "text for a truth": ("distill.gradient_checkpointing", "no", ["gradient_checkpointing", "'no'", "boolean"]),
     "number for a truth": ("distill.gradient_checkpointing", 1, ["gradient_checkpointing", "1", "boolean"]),
+    "accelerate's word for float32": (
+        "distill.mixed_precision",
+        False,
+        ["mixed_precision", "got False", "none is null"],
+    ),
+    "half precision": ("distill.mixed_precision", "fp16", ["distill.mixed_precision", "'fp16'", "'bf16'"]),
+    "a teacher's half precision": (
+        "teacher.training.mixed_precision",
+        "fp16",
+        ["teacher.training.mixed_precision", "'fp16'", "'bf16'"],
+    ),
     "text for a number": ("alpha", "high", ["alpha", "'high'", "number"]),
     "list for text": ("system", ["a"], ["system", "['a']", "string"]),
     "nothing": ("distill.steps", None, ["distill.steps", "None", "integer"]),

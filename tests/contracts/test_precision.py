@@ -1,6 +1,7 @@
 """bfloat16 by a param: passes are rounded, weights are not; a launcher's that DVC does not know is refused."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -59,10 +60,10 @@ def test_a_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -
         build_accelerator(None, KEY)
 
 
-def losses(teacher: Denoiser, pairs: PairStore, precision: MixedPrecision) -> dict[str, Tensor]:
-    """Those of the second iteration, and the device's types of weights, their average and AdamW's state."""
+def losses(teacher: Denoiser, pairs: PairStore, precision: MixedPrecision, **changes: Any) -> dict[str, Tensor]:
+    """Those of the second iteration; weights, their average and AdamW's state are held to be float32."""
     AcceleratorState._reset_state()
-    run = build(teacher, pairs, guidance=2.0, warmup_steps=0, mixed_precision=precision)
+    run = build(teacher, pairs, guidance=2.0, warmup_steps=0, mixed_precision=precision, **changes)
     run.step(0)
     record = run.step(1)
     state = [
@@ -78,6 +79,16 @@ def test_a_distillation_in_bfloat16_is_the_plain_one_but_for_rounding(teacher: D
     for name, value in plain.items():
         torch.testing.assert_close(rounded[name], value, rtol=0.1, atol=0)
         assert abs(rounded[name] / value - 1) > 1e-5  # far above float32's rounding: the passes were in bfloat16
+
+
+@pytest.mark.parametrize("changes", [{"micro_batch_size": 2}, {"gradient_checkpointing": True}], ids=str)
+def test_memory_is_saved_in_bfloat16_as_in_float32(
+    teacher: Denoiser, pairs: PairStore, changes: dict[str, Any]
+) -> None:
+    """Parts of a batch round apart from the whole, by no more than bfloat16 rounds; checkpointing rounds the same."""
+    whole, saving = losses(teacher, pairs, "bf16"), losses(teacher, pairs, "bf16", **changes)
+    for name, value in whole.items():
+        torch.testing.assert_close(saving[name], value, rtol=0.02 if "micro_batch_size" in changes else 1e-5, atol=0)
 
 
 def test_the_first_matching_gradient_is_exactly_zero_in_bfloat16(teacher: Denoiser, pairs: PairStore) -> None:

@@ -87,6 +87,27 @@ def test_the_processes_of_a_launcher_leave_what_one_leaves(
     assert scores(folder) == pytest.approx(scores(alone), rel=1e-3, abs=1e-5)
 
 
+def test_a_launchers_precision_is_the_params_or_refused(alone: Path, tmp_path: Path) -> None:
+    losses = []
+    for precision in (None, "bf16"):
+        folder = shutil.copytree(alone, tmp_path / str(precision))
+        shutil.rmtree(folder / "data" / SYSTEM / "training")
+        write_params(folder, SCORED | CHANGES | {"distill.mixed_precision": precision})
+        for launched in ("bf16", "no"):
+            launcher = ["accelerate", "launch", "--mixed_precision", launched, "--num_processes", "1", "-m"]
+            with start(folder, launcher, "distill") as process:
+                said, _ = process.communicate(timeout=PATIENCE)
+            if (precision or "no") != launched and launched != "no":
+                assert process.returncode == 1
+                assert "error: ACCELERATE_MIXED_PRECISION is bf16, but distill.mixed_precision is null: " in said
+                assert not (folder / "data" / SYSTEM / "training").exists()
+            else:
+                assert process.returncode == 0, said[-3000:]
+        losses.append(pd.read_csv(folder / "data" / SYSTEM / "training" / "losses.csv"))
+    pd.testing.assert_frame_equal(*losses, rtol=0.2, atol=1e-4)
+    assert not losses[0].equals(losses[1])
+
+
 def test_a_launcher_ends_when_a_process_is_killed(prepared: Path, alone: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(prepared, tmp_path / "system")
     shutil.copytree(alone / "data" / SYSTEM / "pairs", folder / "data" / SYSTEM / "pairs")

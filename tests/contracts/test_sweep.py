@@ -1,0 +1,53 @@
+"""A sweep's rows belong to a base: what changes a distillation changes its name, what does not leaves it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from dmd.config import Config, load_config
+from tools.overrides import override
+from tools.sweep import base_hash, main
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The shipped params, in a folder with a teacher to name."""
+    teacher = tmp_path / "models" / "mnist-small" / "teacher"
+    teacher.mkdir(parents=True)
+    (teacher / "weights").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return load_config(PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("distill.compile", True, True),
+        ("evaluate.num_samples", 500, True),
+        ("distill.mixed_precision", None, True),
+        ("distill.mixed_precision", "bf16", False),
+        ("teacher.training.mixed_precision", "bf16", False),
+        ("distill.learning_rate_fake", 0.5, False),
+        ("pairs.count", 1, False),
+    ],
+)
+def test_the_base_changes_with_what_changes_the_result(config: Config, key: str, value: Any, same: bool) -> None:
+    assert (base_hash(override(PARAMS, {key: value})) == base_hash(config)) == same
+
+
+def test_the_base_changes_with_the_teacher(config: Config) -> None:
+    before = base_hash(config)
+    Path("models", "mnist-small", "teacher", "weights").write_text("others")
+    assert base_hash(config) != before
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("axis", ["pairs.count=1,2", "distill.mixed_precision=null,bf16"])
+def test_what_a_process_cannot_vary_is_refused(axis: str, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match=f"^{axis.partition('=')[0]}: .*; use `dvc exp run -S`$"):
+        main(PARAMS, tmp_path / "table.csv", [axis])
+    assert not (tmp_path / "table.csv").exists()

@@ -35,6 +35,8 @@ from benchmarks.workers import CLOCKS, Plan
 from dmd.checkpoint import save_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Names, in /proc/cpuinfo, of instructions that multiply bfloat16; the last is Arm's."""
 PACKAGES = ("torch", "diffusers", "torch-fidelity", "onnxruntime")
 BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "distill": distill.measure,
@@ -57,8 +59,9 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
 
 def machine() -> dict[str, Any]:
     """What the figures belong to."""
-    facts = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*: (.+)$", facts.read_text() if facts.is_file() else "", re.M)
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    models = re.findall(r"^model name\s*: (.+)$", facts, re.M)
+    flags = set(re.findall(r"\S+", "".join(re.findall(r"^(?:flags|Features)\s*:(.+)$", facts, re.M)[:1])))
     describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(describe, cwd=RESULTS, capture_output=True, text=True).stdout.strip()
     return {
@@ -67,6 +70,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions_for_bfloat16": sorted(flags & BFLOAT16),
         "versions": {name: version(name) for name in PACKAGES},
     }
 

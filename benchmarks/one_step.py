@@ -25,8 +25,17 @@ STEPS = 1000
 BATCHES = (1, 64)
 
 
+def best_solver(shipped: Shipped) -> tuple[str, int, str]:
+    """Solver, steps and spacing of the teacher's table that come nearest to the data, of rows of most samples."""
+    table = pd.read_csv(Path("docs", "tables", shipped.config.system, "teacher_steps.csv"))
+    rows = table[table.guidance_scale == shipped.config.guidance_scale]
+    rows = rows[rows.num_samples == rows.num_samples.max()]
+    best = rows.loc[rows[f"fd_{shipped.config.evaluate.features}"].idxmin()]
+    return str(best.solver), int(best.num_steps), str(best.timestep_spacing)
+
+
 def jobs(count: int) -> Jobs:
-    """The saved pipeline, one pass of its network, and the teacher: a part of 1000 steps, and its own steps."""
+    """The saved pipeline, one pass of its network, and the teacher: a part of 1000 steps, its best and its default."""
     shipped = Shipped()
     config, scheduler = shipped.config, shipped.teacher.scheduler_config
     folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
@@ -56,7 +65,8 @@ def jobs(count: int) -> Jobs:
         "one_step_compiled": repeated(partial(compiled, labels, latents=z, output_type="pt"), rounds),
         "onnxruntime": repeated(partial(exported, z, labels), rounds),
         "teacher_part": lambda: solve(plain, "ddim", PART, "trailing"),
-        "teacher_best": lambda: solve(guided, *own),
+        "teacher_best": lambda: solve(guided, *best_solver(shipped)),
+        "teacher_default": lambda: solve(guided, *own),
         "rounds": lambda: rounds,
         "difference": difference,
     }
@@ -68,7 +78,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     for count in BATCHES:
         worker = Worker(jobs, count, tuned=True)
         passes = ("forward", "one_step", "one_step_compiled", "onnxruntime")
-        names = (*passes, "teacher_part", "teacher_best")
+        names = (*passes, "teacher_part", "teacher_best", "teacher_default")
         asked = {name: (worker, name) for name in ("rounds", "difference")}
         times, facts = in_turns({name: (worker, name) for name in names}, plan, finally_ask=asked)
         share = dict.fromkeys(passes, 1 / facts["rounds"])
@@ -83,6 +93,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             "onnxruntime_over_pipeline": ratio(each["onnxruntime"], each["one_step"]),
             "teacher1000_over_student": ratio(each["teacher_1000"], each["one_step"]),
             "teacher_best_over_student": ratio(each["teacher_best"], each["one_step"]),
+            "teacher_default_over_student": ratio(each["teacher_default"], each["one_step"]),
         }
     columns = {
         f"batch {count}": {name: values["median"] for name, values in each.items()}

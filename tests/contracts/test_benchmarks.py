@@ -14,6 +14,7 @@ from benchmarks import __main__ as commands
 from benchmarks import evaluation, peers, repro, threads
 from benchmarks.distill import differences, floor_weights
 from benchmarks.half_precision import Half
+from benchmarks.one_step import best_solver
 from benchmarks.operations import SHARES, count_flops, shares_of_products
 from benchmarks.record import write_tables
 from benchmarks.repeats import combine, ratio
@@ -189,3 +190,16 @@ def test_clones_for_before_and_after_are_of_those_commits(tmp_path: Path, monkey
 def test_no_figure_without_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repro, "BEFORE", "0" * 40)
     assert repro.measure(Plan(1)) == {"ratios": {}}
+
+
+def test_the_best_solver_is_the_nearest_row_of_most_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(1.5, "unipc", 8, "trailing", 5.0, 250), (1.5, "heun", 5, "leading", 7.0, 2000)]
+    rows += [(1.5, "ddim", 20, "trailing", 6.0, 2000), (1.0, "deis", 9, "trailing", 1.0, 2000)]
+    columns = ["guidance_scale", "solver", "num_steps", "timestep_spacing", "fd_lenet", "num_samples"]
+    shipped = Shipped()
+    folder = tmp_path / "docs" / "tables" / shipped.config.system
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "teacher_steps.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert shipped.config.guidance_scale == 1.5
+    assert best_solver(shipped) == ("ddim", 20, "trailing")

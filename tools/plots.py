@@ -12,21 +12,27 @@ from dmd.curves import exactness_curves, steps_curves, timesteps_curves
 from dmd.tables import distance_key
 
 ROOT = Path(__file__).resolve().parent.parent
-SYSTEM = "mnist-small"
+PARAMS = {"mnist-small": "params.yaml", "celeba": "pipelines/celeba/params.yaml"}
+"""Systems whose teacher has tables, with their params."""
 GREY = "#808080"
 """What the page's own ink becomes: legible on white and on near-black."""
 
 
 def plots(root: Path) -> dict[Path, str]:
-    """File → SVG: distance over network calls and over t*, and the distance to the exact solution."""
-    metrics, tables, out = root / "metrics" / SYSTEM, root / "docs" / "tables" / SYSTEM, root / "docs" / "plots"
+    """File → SVG of every system."""
+    return {path: svg for system in PARAMS for path, svg in plots_of(system, root).items()}
+
+
+def plots_of(system: str, root: Path) -> dict[Path, str]:
+    """Distance over network calls, over seconds and over t*, and the distance to the exact solution."""
+    metrics, tables, out = root / "metrics" / system, root / "docs" / "tables" / system, root / "docs" / "plots"
     key = distance_key(load_json(metrics / "metrics.json"))
     calls, seconds = steps_curves(pd.read_csv(metrics / "steps.csv"), key).values()
-    chosen = load_config(root / "params.yaml").distill.generator_timestep
+    chosen = load_config(root / PARAMS[system]).distill.generator_timestep
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
     (exactness,) = exactness_curves(pd.read_csv(tables / "teacher_steps.csv")).values()
     drawn = {"calls": calls, "seconds": seconds, "timesteps": timesteps, "exactness": exactness}
-    return {out / f"{SYSTEM}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
+    return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
 
 
 def main(check: Annotated[bool, typer.Option(help="Only say whether the plots are up to date.")] = False) -> None:

@@ -97,10 +97,11 @@ def main(
 
 def run(name: str, plan: Plan) -> None:
     """One benchmark: its record, the tables, and its ratios on the screen."""
+    facts = machine()  # the commit is that of before, since some write tables of their own
     record = BENCHMARKS[name](plan)
     if not record["ratios"]:
         return typer.echo(f"{name}: nothing to compare here; its record stays as it was")
-    record["machine"] = machine() | {"clock": plan.clock} | record.get("machine", {})
+    record["machine"] = facts | {"clock": plan.clock} | record.get("machine", {})
     save_json(RESULTS / f"{name}.json", record)
     write_tables(RESULTS, tuple(BENCHMARKS))
     for ratio, values in record["ratios"].items():

@@ -1,4 +1,4 @@
-"""Peak memory of an iteration beside the arithmetic: over pairs, micro-batches and gradient checkpointing."""
+"""Peak memory of an iteration beside the arithmetic: over pairs, micro-batches, checkpointing and precision."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmarks.repeats import summary
 from benchmarks.shipped import CIFAR10, PARAMS, Shipped, count_parameters
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, peak_memory
+from dmd.bounds import MixedPrecision
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAIRS = (100, 1000, 10_000)
@@ -31,6 +32,7 @@ class Setting:
     pairs: int = PAIRS[0]
     micro_batches: int = 1
     checkpointing: bool = False
+    precision: MixedPrecision = None
 
 
 LARGE = Setting(CIFAR10, batch=8)
@@ -39,11 +41,13 @@ SETTINGS = (
     *(Setting(micro_batches=parts) for parts in (2, 4)),
     Setting(checkpointing=True),
     Setting(micro_batches=4, checkpointing=True),
+    Setting(precision="bf16"),
 )
 LARGE_SETTINGS = (
     LARGE,
     replace(LARGE, micro_batches=2),
     replace(LARGE, checkpointing=True),
+    replace(LARGE, precision="bf16"),
     replace(LARGE, batch=64, micro_batches=8),
 )
 """Of cifar10's network, whose iterations are long: each is timed once. The last are the params of its system."""
@@ -59,6 +63,7 @@ def jobs(setting: Setting, pairs: Path) -> Jobs:
         pairs_batch_size=setting.batch,
         micro_batch_size=setting.batch // setting.micro_batches,
         gradient_checkpointing=setting.checkpointing,
+        mixed_precision=setting.precision,
     )
     steps = itertools.count()
     return {
@@ -71,7 +76,7 @@ def jobs(setting: Setting, pairs: Path) -> Jobs:
 def saved_bytes(shipped: Shipped, count: int) -> int:
     """Bytes that a forward pass of `count` images keeps for the backward pass, besides the weights; each once.
 
-    Without checkpointing, which keeps its blocks' inputs where these hooks do not see them.
+    In float32, and without checkpointing, which keeps its blocks' inputs where these hooks do not see them.
     """
     kept: dict[int, int] = {}
     weights = {parameter.untyped_storage().data_ptr() for parameter in shipped.teacher.backbone.parameters()}
@@ -88,7 +93,7 @@ def saved_bytes(shipped: Shipped, count: int) -> int:
 
 
 COLUMNS = (
-    *("system", "batch", "pairs", "micro_batches", "checkpointing"),
+    *("system", "batch", "pairs", "micro_batches", "checkpointing", "precision"),
     *("peak_mib", "state_mib", "activations_mib", "peak_over_arithmetic", "seconds"),
 )
 
@@ -123,14 +128,21 @@ def measure(plan: Plan) -> dict[str, Any]:
     rows += [measure_one(setting, Plan(1, plan.clock)) for setting in LARGE_SETTINGS]
     write_rows(rows)
     write_arithmetic()
-    peaks, seconds = [row["peak_mib"] for row in rows], [row["seconds"]["median"] for row in rows]
-    over, plain, large = len(PAIRS) - 1, 0, len(SETTINGS)
+    found = dict(zip(SETTINGS + LARGE_SETTINGS, rows, strict=True))
+    peaks = {setting: row["peak_mib"] for setting, row in found.items()}
+    seconds = {setting: row["seconds"]["median"] for setting, row in found.items()}
+    plain, most_pairs = Setting(), Setting(pairs=PAIRS[-1])
     ratios = {
-        "memory_growth_over_pairs": peaks[over] / peaks[plain],
-        "seconds_growth_over_pairs": seconds[over] / seconds[plain],
-        "memory_checkpointing_over_plain": peaks[len(SETTINGS) - 2] / peaks[plain],
-        "cifar10_memory_checkpointing_over_plain": peaks[large + 2] / peaks[large],
+        "memory_growth_over_pairs": peaks[most_pairs] / peaks[plain],
+        "seconds_growth_over_pairs": seconds[most_pairs] / seconds[plain],
     }
+    for name, setting in (("", plain), ("cifar10_", LARGE)):
+        changed = {
+            "checkpointing": replace(setting, checkpointing=True),
+            "bfloat16": replace(setting, precision="bf16"),
+        }
+        for what, other in changed.items():
+            ratios[f"{name}memory_{what}_over_plain"] = peaks[other] / peaks[setting]
     return {"rows": rows, "ratios": {name: summary([value]) for name, value in ratios.items()}}
 
 
@@ -139,7 +151,9 @@ def measure_one(setting: Setting, plan: Plan) -> dict[str, Any]:
     shipped = Shipped(setting.system)
     state = 4 * sum(NUMBERS_A_PARAMETER.values()) * count_parameters(shipped.teacher.backbone)
     worker = Worker(jobs, setting, shipped.write_pairs(setting.pairs), tuned=True)
-    asked = {"memory": (worker, "memory")} | ({} if setting.checkpointing else {"kept": (worker, "activations")})
+    asked = {"memory": (worker, "memory")}
+    if not setting.checkpointing and setting.precision is None:
+        asked["kept"] = (worker, "activations")
     times, facts = in_turns({"iteration": (worker, "iteration")}, plan, finally_ask=asked)
     return {
         "system": shipped.config.system,
@@ -147,6 +161,7 @@ def measure_one(setting: Setting, plan: Plan) -> dict[str, Any]:
         "pairs": setting.pairs,
         "micro_batches": setting.micro_batches,
         "checkpointing": setting.checkpointing,
+        "precision": setting.precision or "float32",
         "peak_mib": facts["memory"] / 2**20,
         "state_mib": state / 2**20,
         "activations_mib": facts["kept"] / 2**20 if "kept" in facts else None,

@@ -61,7 +61,7 @@ def machine() -> dict[str, Any]:
     """What the figures belong to."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     models = re.findall(r"^model name\s*: (.+)$", facts, re.M)
-    flags = set(re.findall(r"\S+", "".join(re.findall(r"^(?:flags|Features)\s*:(.+)$", facts, re.M)[:1])))
+    flags = re.search(r"^(?:flags|Features)\s*:(.+)$", facts, re.M)
     describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(describe, cwd=RESULTS, capture_output=True, text=True).stdout.strip()
     return {
@@ -70,7 +70,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "instructions_for_bfloat16": sorted(flags & BFLOAT16),
+        "instructions_for_bfloat16": sorted(BFLOAT16.intersection(flags[1].split())) if flags else [],
         "versions": {name: version(name) for name in PACKAGES},
     }
 

@@ -13,6 +13,7 @@ from benchmarks.repeats import Seconds, combine, ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
+from dmd.bounds import MixedPrecision
 
 Times = dict[str, Seconds]
 ITERATIONS = 2
@@ -21,14 +22,14 @@ AVERAGES = 20
 PARTS = ("average", "average_foreach", "adamw", "adamw_fused")
 
 
-def ours() -> Jobs:
+def ours(precision: MixedPrecision = None) -> Jobs:
     """This project's iteration, and the plain forward passes of its batch sizes in the same process."""
     shipped = Shipped()
     settings = shipped.config.distill
     single, double = settings.batch_size, settings.batch_size + settings.pairs_batch_size
     forward = {"forward": shipped.forward(single), "forward_both": shipped.forward(double)}
     flops = {name: count_flops(run) for name, run in forward.items()}
-    distiller = shipped.distiller(shipped.write_pairs(8 * settings.pairs_batch_size))
+    distiller = shipped.distiller(shipped.write_pairs(8 * settings.pairs_batch_size), mixed_precision=precision)
     steps = itertools.count()
     jobs: dict[str, Any] = {name: repeated(run, PASSES) for name, run in forward.items()}
 

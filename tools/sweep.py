@@ -35,12 +35,11 @@ def base_hash(config: Config) -> str:
 
     A precision counts where it is not float32: rows of before there was a choice are of that.
     """
-    values = config.model_dump(
-        mode="json", exclude={"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
-    )
-    for section in (values["distill"], values["teacher"]["training"] or {}):
-        if section.get("mixed_precision") is None:
-            section.pop("mixed_precision", None)
+    excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
+    excluded["teacher"] = {"training": {"mixed_precision"}}  # the weights' hash tells
+    if config.distill.mixed_precision is None:
+        excluded["distill"] |= {"mixed_precision"}
+    values = config.model_dump(mode="json", exclude=excluded)
     values["teacher_sha256"] = folder_sha256(Path("models", config.system, "teacher"))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 

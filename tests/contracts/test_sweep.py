@@ -30,7 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         ("evaluate.num_samples", 500, True),
         ("distill.mixed_precision", None, True),
         ("distill.mixed_precision", "bf16", False),
-        ("teacher.training.mixed_precision", "bf16", False),
+        ("teacher.training.mixed_precision", "bf16", True),
         ("distill.learning_rate_fake", 0.5, False),
         ("pairs.count", 1, False),
     ],

@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.record import write_tables
 from benchmarks.workers import CLOCKS, Plan
-from dmd.checkpoint import save_json
+from dmd.runtime.files import save_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}

@@ -10,7 +10,7 @@ from benchmarks import distill, pairs
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated, timed
-from dmd.compiled import compile_network
+from dmd.training.compile import compile_network
 
 
 def iterations() -> Jobs:

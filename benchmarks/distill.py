@@ -13,7 +13,7 @@ from benchmarks.repeats import Seconds, combine, ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
-from dmd.bounds import MixedPrecision
+from dmd.params.section import MixedPrecision
 
 Times = dict[str, Seconds]
 ITERATIONS = 2

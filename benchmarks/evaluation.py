@@ -14,13 +14,13 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.evaluation import frechet_distance, kernel_distance
-from dmd.features import load_features
-from dmd.generator import OneStepGenerator
-from dmd.neighbours import precision_recall
-from dmd.noises import Noises
-from dmd.scores import NUM_NEIGHBOURS, score
-from dmd.summaries import Summary, summarise_model, summarise_pixels
+from dmd.evaluate.frechet import frechet_distance, kernel_distance
+from dmd.features.feature_net import load_features
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.evaluate.neighbours import precision_recall
+from dmd.evaluate.noises import Noises
+from dmd.evaluate.scores import NUM_NEIGHBOURS, score
+from dmd.evaluate.summaries import Summary, summarise_model, summarise_pixels
 
 COUNT = 5000
 STUDENT = 10_000

@@ -12,12 +12,12 @@ import torch
 from benchmarks.repeats import summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, peak_memory, repeated
-from dmd.features import load_features
-from dmd.noises import Batch
-from dmd.pairs import PairRecipe, make_pairs, shard_rows, write_shards
-from dmd.pieces import Pieces
-from dmd.sampler import sample
-from dmd.summaries import summarise
+from dmd.features.feature_net import load_features
+from dmd.evaluate.noises import Batch
+from dmd.datasets.pairs import PairRecipe, make_pairs, shard_rows, write_shards
+from dmd.pairs.chunks import Pieces
+from dmd.diffusion.sampler import sample
+from dmd.evaluate.summaries import summarise
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = {

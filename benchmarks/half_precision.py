@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
-from dmd.denoiser import BaseDenoiser, Denoiser, with_guidance
-from dmd.distiller import Distiller
+from dmd.diffusion.denoiser import BaseDenoiser, Denoiser, with_guidance
+from dmd.distill.distiller import Distiller
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = 16

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.repeats import summary
 from benchmarks.shipped import CIFAR10, PARAMS, Shipped, count_parameters
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, peak_memory
-from dmd.bounds import MixedPrecision
+from dmd.params.section import MixedPrecision
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAIRS = (100, 1000, 10_000)

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, repeated, timed
-from dmd.generator import OneStepGenerator
+from dmd.diffusion.generator import OneStepGenerator
 from tools.export_onnx import OnnxGenerator, export_onnx
 
 COUNT = 64
@@ -75,7 +75,7 @@ def options() -> Jobs:
 
 
 def plain() -> Jobs:
-    """The same pass where freed memory goes back to the system, as it does without `stages.cli.keep_freed_memory`."""
+    """The same pass where freed memory goes back to the system, as it does without `stages.command.cli.keep_freed_memory`."""
     shipped = Shipped()
     return {"eager": network(shipped, shipped.teacher.backbone)}
 

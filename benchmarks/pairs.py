@@ -9,7 +9,7 @@ from benchmarks.operations import shares_of_products
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
-from dmd.sampler import count_nfe, sample
+from dmd.diffusion.sampler import count_nfe, sample
 
 DDIM_STEPS = 10
 ANCESTRAL_PART = 10

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmd.checkpoint import load_json, save_json
+from dmd.runtime.files import load_json, save_json
 
 BARS = {
     "distill_over_floor": ("≤ 1.25", "≤ 1.05"),

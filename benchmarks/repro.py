@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.repeats import summary
 from benchmarks.workers import Plan, timed
-from dmd.downloads import downloads_folder
+from dmd.fetch.downloads import downloads_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "159c1a4c36901c1f08de00929867cda99d09c44c"

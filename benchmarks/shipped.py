@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dmd.config import Config, load_config
-from dmd.datasets import Split, load_dataset
-from dmd.denoiser import BaseDenoiser, with_guidance
-from dmd.distiller import Distiller
-from dmd.pairs import PairRecipe, PairStore, shard_rows, write_shards
-from dmd.perceptual import build_perceptual
-from dmd.teacher import Teacher
+from dmd.params.config import Config, load_config
+from dmd.datasets.registry import Split, load_dataset
+from dmd.diffusion.denoiser import BaseDenoiser, with_guidance
+from dmd.distill.distiller import Distiller
+from dmd.datasets.pairs import PairRecipe, PairStore, shard_rows, write_shards
+from dmd.features.perceptual import build_perceptual
+from dmd.models.teacher import Teacher
 from dmd.types import Pixels
 from stages.teacher import fresh
 

@@ -1,6 +1,6 @@
 """Distribution matching distillation as a plain loop: eager, one pass after the other, every loss logged at once.
 
-The same equations, batch sizes, rates and averaging as `dmd.distiller`, written for the eye and not for the clock.
+The same equations, batch sizes, rates and averaging as `dmd.distill.distiller`, written for the eye and not for the clock.
 """
 
 import copy
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.shipped import Shipped
-from dmd.pairs import PairStore
+from dmd.datasets.pairs import PairStore
 
 
 class TextbookLoop:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.repeats import Seconds
-from stages import cli
+from stages.command import cli
 
 Job = Callable[[], Any]
 Jobs = Mapping[str, Job]

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import torch
 
-from dmd.checkpoint import whole_folder
-from dmd.config import Config
-from dmd.distillation import Distillation
-from dmd.distiller import Distiller
-from dmd.pairs import PairStore
-from dmd.perceptual import build_perceptual
-from dmd.pipeline import save_generator
-from dmd.teacher import Teacher
-from dmd.work import alone_in, finish, work_folder
-from stages import cli, live
+from dmd.runtime.files import whole_folder
+from dmd.params.config import Config
+from dmd.distill.loop import Distillation
+from dmd.distill.distiller import Distiller
+from dmd.datasets.pairs import PairStore
+from dmd.features.perceptual import build_perceptual
+from dmd.models.pipeline import save_generator
+from dmd.models.teacher import Teacher
+from dmd.runtime.work_folder import alone_in, finish, work_folder
+from stages import live
+from stages.command import cli
 
 
 def prepare(config: Config) -> Distillation:

@@ -8,25 +8,25 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dmd.checkpoint import file_sha256, folder_sha256, load_json, save_json, whole_folder
-from dmd.config import Config
-from dmd.datasets import load_dataset
-from dmd.denoiser import with_guidance
-from dmd.evaluator import Evaluator
-from dmd.examples import write_examples
-from dmd.features import load_features
-from dmd.generator import OneStepGenerator
-from dmd.latency import Model, latency, median_seconds
-from dmd.noises import Noises
-from dmd.perceptual import build_perceptual
-from dmd.pipeline import load_generator
-from dmd.reference import cached
-from dmd.sampler import check_steps, count_nfe, sample
-from dmd.sections.sampling import Sampling
-from dmd.summaries import Summary, summarise_pixels
-from dmd.teacher import Teacher
+from dmd.runtime.files import file_sha256, folder_sha256, load_json, save_json, whole_folder
+from dmd.params.config import Config
+from dmd.datasets.registry import load_dataset
+from dmd.diffusion.denoiser import with_guidance
+from dmd.evaluate.evaluator import Evaluator
+from dmd.evaluate.examples import write_examples
+from dmd.features.feature_net import load_features
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.evaluate.latency import Model, latency, median_seconds
+from dmd.evaluate.noises import Noises
+from dmd.features.perceptual import build_perceptual
+from dmd.models.pipeline import load_generator
+from dmd.evaluate.summary_cache import cached
+from dmd.diffusion.sampler import check_steps, count_nfe, sample
+from dmd.params.sampling import Sampling
+from dmd.evaluate.summaries import Summary, summarise_pixels
+from dmd.models.teacher import Teacher
 from dmd.types import Images, Labels, Pixels
-from stages import cli
+from stages.command import cli
 
 LATENCY_BATCH = 64
 

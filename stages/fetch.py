@@ -3,16 +3,16 @@
 import logging
 from pathlib import Path
 
-from dmd import sources
-from dmd.agreement import check_agreement
-from dmd.config import Config
-from dmd.datasets import check_dataset
-from dmd.downloads import downloads_folder, obtain
-from dmd.feature_weights import check_feature_net, place_feature_net
-from dmd.placement import find_images, place_dataset
-from dmd.teacher_source import find_teacher, place_teacher
-from dmd.weights import place_perceptual
-from stages import cli
+from dmd.fetch import sources
+from dmd.models.compatibility import check_agreement
+from dmd.params.config import Config
+from dmd.datasets.registry import check_dataset
+from dmd.fetch.downloads import downloads_folder, obtain
+from dmd.fetch.features import check_feature_net, place_feature_net
+from dmd.fetch.dataset import find_images, place_dataset
+from dmd.fetch.teacher import find_teacher, place_teacher
+from dmd.fetch.weights_folder import place_perceptual
+from stages.command import cli
 
 logger = logging.getLogger(__name__)
 

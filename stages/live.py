@@ -7,7 +7,7 @@ from pathlib import Path
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
 
-from dmd.health import Row
+from dmd.distill.health import Row
 
 logger = logging.getLogger(__name__)
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from dmd.checkpoint import folder_sha256, whole_folder
-from dmd.compiled import compile_network
-from dmd.config import Config
-from dmd.denoiser import with_guidance
-from dmd.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
-from dmd.pieces import Pieces
-from dmd.sampler import check_steps
-from dmd.teacher import Teacher
-from dmd.work import is_worker, keep_alone, work_folder
-from stages import cli
+from dmd.runtime.files import folder_sha256, whole_folder
+from dmd.training.compile import compile_network
+from dmd.params.config import Config
+from dmd.diffusion.denoiser import with_guidance
+from dmd.datasets.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
+from dmd.pairs.chunks import Pieces
+from dmd.diffusion.sampler import check_steps
+from dmd.models.teacher import Teacher
+from dmd.runtime.work_folder import is_worker, keep_alone, work_folder
+from stages.command import cli
 
 
 def main(config: Config) -> None:

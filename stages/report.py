@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from dmd.card import model_card
-from dmd.config import Config
-from dmd.report import round_floats, write_report
-from dmd.run import Run
-from stages import cli
+from dmd.report.model_card import model_card
+from dmd.params.config import Config
+from dmd.report.metrics_folder import round_floats, write_report
+from dmd.report.results import Run
+from stages.command import cli
 
 logger = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
-from dmd.agreement import canonical_scheduler, check_agreement, without_own_betas
-from dmd.backbones import build_backbone, scheduler_config
-from dmd.checkpoint import file_sha256, load_json, save_json, whole_folder
-from dmd.config import Config
-from dmd.datasets import load_dataset
-from dmd.teacher import Teacher
-from dmd.training import TeacherTrainer
-from dmd.work import alone_in, finish, work_folder
-from stages import cli
+from dmd.models.compatibility import canonical_scheduler, check_agreement, without_own_betas
+from dmd.models.backbones import build_backbone, scheduler_config
+from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
+from dmd.params.config import Config
+from dmd.datasets.registry import load_dataset
+from dmd.models.teacher import Teacher
+from dmd.teacher.trainer import TeacherTrainer
+from dmd.runtime.work_folder import alone_in, finish, work_folder
+from stages.command import cli
 
 
 def main(config: Config) -> None:

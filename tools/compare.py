@@ -16,8 +16,8 @@ from dvc.api import metrics_show, params_show
 from dvc.exceptions import DvcException
 from scipy.stats import ttest_ind_from_stats
 
-from dmd.config import load_config
-from dmd.page import format_number
+from dmd.params.config import load_config
+from dmd.report.page import format_number
 from tools.overrides import flat
 
 UNTESTED = ("nfe", "num_samples", "num_sets", "seconds_per_image")

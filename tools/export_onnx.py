@@ -7,8 +7,8 @@ import onnxruntime
 import torch
 import typer
 
-from dmd.generator import OneStepGenerator
-from dmd.pipeline import load_generator
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.models.pipeline import load_generator
 from dmd.types import Images, Labels
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dmd.config import Config, parse_config
+from dmd.params.config import Config, parse_config
 
 
 def override(params: Path, changes: dict[str, Any]) -> Config:

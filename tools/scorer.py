@@ -6,15 +6,15 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dmd.config import Config
-from dmd.datasets import load_dataset
-from dmd.features import load_features
-from dmd.latency import Model
-from dmd.noises import Noises
-from dmd.reference import cached
-from dmd.scores import distance_name, score
-from dmd.spread import over_sets
-from dmd.summaries import Summary, summarise, summarise_model, summarise_pixels
+from dmd.params.config import Config
+from dmd.datasets.registry import load_dataset
+from dmd.features.feature_net import load_features
+from dmd.evaluate.latency import Model
+from dmd.evaluate.noises import Noises
+from dmd.evaluate.summary_cache import cached
+from dmd.evaluate.scores import distance_name, score
+from dmd.evaluate.spread import over_sets
+from dmd.evaluate.summaries import Summary, summarise, summarise_model, summarise_pixels
 from dmd.types import Images, Labels
 
 SETS = 3

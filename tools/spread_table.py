@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.config import load_config
-from dmd.noises import Noises
-from dmd.pipeline import load_generator
-from dmd.scores import distance_name
-from dmd.spread import over_sets
+from dmd.params.config import load_config
+from dmd.evaluate.noises import Noises
+from dmd.models.pipeline import load_generator
+from dmd.evaluate.scores import distance_name
+from dmd.evaluate.spread import over_sets
 from tools.scorer import Scorer
 
 

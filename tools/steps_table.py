@@ -9,17 +9,17 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.checkpoint import folder_sha256, load_tensors, save_tensors
-from dmd.config import Config, load_config
-from dmd.denoiser import with_guidance
-from dmd.latency import TimedModel
-from dmd.noises import Noises
-from dmd.progress import track
-from dmd.sampler import count_nfe, sample
-from dmd.sections.sampling import Sampling
-from dmd.teacher import Teacher
+from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
+from dmd.params.config import Config, load_config
+from dmd.diffusion.denoiser import with_guidance
+from dmd.evaluate.latency import TimedModel
+from dmd.evaluate.noises import Noises
+from dmd.runtime.progress import track
+from dmd.diffusion.sampler import count_nfe, sample
+from dmd.params.sampling import Sampling
+from dmd.models.teacher import Teacher
 from dmd.types import Images, Labels
-from dmd.work import work_folder
+from dmd.runtime.work_folder import work_folder
 from tools.scorer import SETS, Scorer
 
 Row = dict[str, Any]

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from dmd.checkpoint import folder_sha256
-from dmd.config import Config, load_config
-from dmd.work import finish
+from dmd.runtime.files import folder_sha256
+from dmd.params.config import Config, load_config
+from dmd.runtime.work_folder import finish
 from stages.distill import prepare
 from tools.overrides import grid, override
 from tools.scorer import Scorer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from dmd.checkpoint import file_sha256, load_json, save_json
-from dmd.config import Config
-from stages import cli
+from dmd.runtime.files import file_sha256, load_json, save_json
+from dmd.params.config import Config
+from stages.command import cli
 from stages.teacher import train
 from tools.scorer import SETS
 from tools.steps_table import Bench, Setting

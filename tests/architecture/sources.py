@@ -21,7 +21,7 @@ def tree_of(path: str) -> ast.Module:
 
 
 def module_name(path: str) -> str:
-    """`dmd/losses.py` as `dmd.losses`; a package's `__init__.py` as the package."""
+    """`dmd/distill/losses.py` as `dmd.distill.losses`; a package's `__init__.py` as the package."""
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dmd.config import Config
+from dmd.params.config import Config
 from tests.architecture.sources import ROOT, dotted, python_files, tree_of
 from tools.dvc_deps import import_closure, is_code, with_closures
 

@@ -40,7 +40,7 @@ CORE = [path for path in python_files("dmd") if path != "dmd/__init__.py"]
 
 
 def noun(name: str) -> str:
-    """`dmd.losses.regression_loss` as `losses`."""
+    """`dmd.distill.losses.regression_loss` as `losses`."""
     return name.split(".")[1]
 
 
@@ -49,7 +49,7 @@ def core_imports(path: str) -> set[str]:
     return {noun(name) for name in imports_of(path) if name.startswith("dmd.")} - {noun(module_name(path))}
 
 
-@pytest.mark.parametrize("path", [path for path in CORE if path != "dmd/config.py"])
+@pytest.mark.parametrize("path", [path for path in CORE if path != "dmd/params/config.py"])
 def test_a_module_has_a_layer_and_imports_only_downwards(path: str) -> None:
     name = noun(module_name(path))
     assert name in DEPTH, f"{path} has no layer; give it one in LAYERS and in docs/architecture.md"
@@ -72,14 +72,14 @@ def test_the_core_knows_nothing_of_what_stands_above_it(path: str) -> None:
     assert not found, f"{path} imports {found}"
 
 
-@pytest.mark.parametrize("path", [path for path in CORE if path != "dmd/config.py"])
+@pytest.mark.parametrize("path", [path for path in CORE if path != "dmd/params/config.py"])
 def test_only_stages_and_tools_read_the_config(path: str) -> None:
-    assert "config" not in core_imports(path), f"{path} imports dmd.config; take plain arguments"
+    assert "config" not in core_imports(path), f"{path} imports dmd.params.config; take plain arguments"
 
 
 @pytest.mark.parametrize("path", python_files("stages"))
 def test_a_stage_imports_no_other_stage_and_no_tool(path: str) -> None:
-    allowed = {"stages.cli", "stages.edits", "stages.live"}  # what stages share
+    allowed = {"stages.command.cli", "stages.command.edits", "stages.live"}  # what stages share
     found = {".".join(name.split(".")[:2]) for name in imports_of(path) if name.split(".")[0] in ("stages", "tools")}
     assert found <= allowed, f"{path} imports {sorted(found - allowed)}"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from dmd.agreement import SCHEDULE_KEYS, canonical_scheduler, check_agreement, training_schedule
+from dmd.models.compatibility import SCHEDULE_KEYS, canonical_scheduler, check_agreement, training_schedule
 
 SCHEDULE = {
     "num_train_timesteps": 400,

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from dmd.ahead import ReadAhead
+from dmd.training.prefetch import ReadAhead
 
 CPU = torch.device("cpu")
 

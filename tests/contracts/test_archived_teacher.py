@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd import archived_teacher
-from dmd.archived_teacher import ARCHIVES, Archive, convert
-from dmd.archives import ArchiveError, find_member
-from dmd.checkpoint import load_json, load_tensors
-from dmd.downloads import DownloadError, Original
-from dmd.teacher_source import find_teacher, place_teacher
-from dmd.teapearce import TeaPearceUNet
+from dmd.fetch import archived_teacher
+from dmd.fetch.archived_teacher import ARCHIVES, Archive, convert
+from dmd.fetch.archives import ArchiveError, find_member
+from dmd.runtime.files import load_json, load_tensors
+from dmd.fetch.downloads import DownloadError, Original
+from dmd.fetch.teacher import find_teacher, place_teacher
+from dmd.models.teapearce import TeaPearceUNet
 
 MODEL = "diffusion_pytorch_model.safetensors"
 

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from dmd.archives import ArchiveError, extract
+from dmd.fetch.archives import ArchiveError, extract
 
 CONTENT = bytes(range(256)) * 400
 HTML = b"<!doctype html><title>Please log in</title>"

@@ -10,14 +10,14 @@ from diffusers import DiffusionPipeline, ModelMixin, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 from torch import Tensor, nn
 
-from dmd.agreement import check_agreement
-from dmd.backbones import build_backbone, load_backbone, scheduler_config
-from dmd.distiller import Distiller
-from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
-from dmd.perceptual import build_perceptual
-from dmd.pipeline import load_generator, save_generator
-from dmd.sections.distill import Distill
-from dmd.teacher import Teacher
+from dmd.models.compatibility import check_agreement
+from dmd.models.backbones import build_backbone, load_backbone, scheduler_config
+from dmd.distill.distiller import Distiller
+from dmd.datasets.pairs import PairRecipe, PairStore, make_pairs, write_shards
+from dmd.features.perceptual import build_perceptual
+from dmd.models.pipeline import load_generator, save_generator
+from dmd.params.distill import Distill
+from dmd.models.teacher import Teacher
 
 SCHEDULE = {
     "num_train_timesteps": 1000,

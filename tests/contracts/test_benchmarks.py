@@ -21,10 +21,10 @@ from benchmarks.repeats import combine, ratio
 from benchmarks.shipped import CIFAR10, Shipped, count_parameters
 from benchmarks.textbook import TextbookLoop
 from benchmarks.workers import Plan
-from dmd.checkpoint import load_json, save_json
-from dmd.denoiser import Denoiser
-from dmd.distiller import Distiller
-from dmd.sampler import sample
+from dmd.runtime.files import load_json, save_json
+from dmd.diffusion.denoiser import Denoiser
+from dmd.distill.distiller import Distiller
+from dmd.diffusion.sampler import sample
 
 
 @pytest.fixture(scope="module")

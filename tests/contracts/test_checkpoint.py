@@ -10,8 +10,8 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from dmd import checkpoint
-from dmd.checkpoint import TrainingState, save_json
+from dmd.runtime import files as checkpoint
+from dmd.runtime.files import TrainingState, save_json
 
 STEPS = 12
 

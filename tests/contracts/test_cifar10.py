@@ -15,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dmd import cifar10, sources
-from dmd.cifar10 import load_cifar10, rebuild
-from dmd.datasets import to_images
-from dmd.downloads import DownloadError, Original, downloads_folder, find, obtain, place
-from dmd.mirrors import HttpArchive, npm_package
+from dmd.datasets import cifar10
+from dmd.fetch import sources
+from dmd.datasets.cifar10 import load_cifar10, rebuild
+from dmd.datasets.registry import to_images
+from dmd.fetch.downloads import DownloadError, Original, downloads_folder, find, obtain, place
+from dmd.fetch.mirrors import HttpArchive, npm_package
 
 ROWS = 7
 NAMES = (*cifar10.BATCHES["train"], *cifar10.BATCHES["test"])

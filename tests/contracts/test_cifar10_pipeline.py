@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DModel
 
-from dmd.agreement import check_agreement
-from dmd.backbones import build_backbone
-from dmd.config import load_config
+from dmd.models.compatibility import check_agreement
+from dmd.models.backbones import build_backbone
+from dmd.params.config import load_config
 
 PARAMS = Path(__file__).resolve().parents[2] / "pipelines" / "cifar10" / "params.yaml"
 

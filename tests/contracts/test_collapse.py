@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmd.collapse import name_collapse
+from dmd.report.collapse import name_collapse
 from tests.stages.made_up import health
 
 

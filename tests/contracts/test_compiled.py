@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd.compiled import compile_network
-from dmd.denoiser import Denoiser
-from dmd.pairs import PairRecipe, PairStore, make_pairs
+from dmd.training.compile import compile_network
+from dmd.diffusion.denoiser import Denoiser
+from dmd.datasets.pairs import PairRecipe, PairStore, make_pairs
 from tests.contracts.test_distiller import SCHEDULER, build, pairs, teacher
 
 __all__ = ["pairs", "teacher"]  # fixtures

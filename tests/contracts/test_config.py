@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dmd.config import ConfigError, load_config
-from dmd.sampler import SOLVERS
+from dmd.params.config import ConfigError, load_config
+from dmd.diffusion.sampler import SOLVERS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

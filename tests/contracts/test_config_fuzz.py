@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmd.config import Config, ConfigError, load_config
+from dmd.params.config import Config, ConfigError, load_config
 
 TEXT = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
 VALUES = yaml.safe_load(TEXT)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmd.curves import (
+from dmd.report.curves import (
     INK,
     epoch_spans,
     exactness_curves,
@@ -17,8 +17,8 @@ from dmd.curves import (
     steps_curves,
     timesteps_curves,
 )
-from dmd.health import find_collapse
-from dmd.tables import STEPS
+from dmd.distill.health import find_collapse
+from dmd.report.tables import STEPS
 from tests.stages.made_up import health, losses
 
 TICKS = "{http://www.w3.org/2000/svg}text"

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from dmd.datasets import check_dataset, to_images
-from dmd.downloads import downloads_folder, find, place
-from dmd.mnist import load_mnist, read_idx
-from dmd.sources import MNIST_FILES
+from dmd.datasets.registry import check_dataset, to_images
+from dmd.fetch.downloads import downloads_folder, find, place
+from dmd.datasets.mnist import load_mnist, read_idx
+from dmd.fetch.sources import MNIST_FILES
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

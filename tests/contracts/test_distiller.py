@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmd.backbones import build_unet
-from dmd.checkpoint import load_tensors
-from dmd.denoiser import Denoiser
-from dmd.distillation import Distillation
-from dmd.distiller import Distiller
-from dmd.generator import OneStepGenerator
-from dmd.learner import settle
-from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
-from dmd.perceptual import build_perceptual
-from dmd.schedule import NoiseSchedule
-from dmd.sections.distill import Distill, Perceptual
+from dmd.models.backbones import build_unet
+from dmd.runtime.files import load_tensors
+from dmd.diffusion.denoiser import Denoiser
+from dmd.distill.loop import Distillation
+from dmd.distill.distiller import Distiller
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.training.learner import settle
+from dmd.datasets.pairs import PairRecipe, PairStore, make_pairs, write_shards
+from dmd.features.perceptual import build_perceptual
+from dmd.diffusion.schedule import NoiseSchedule
+from dmd.params.distill import Distill, Perceptual
 
 T = 100
 SCHEDULER = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dmd.downloads import DownloadError, Original, downloads_folder, find, obtain, place
-from dmd.mirrors import HttpMirror
+from dmd.fetch.downloads import DownloadError, Original, downloads_folder, find, obtain, place
+from dmd.fetch.mirrors import HttpMirror
 
 CONTENT = bytes(range(256)) * 400
 PACKED = gzip.compress(CONTENT, mtime=0)

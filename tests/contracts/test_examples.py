@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from dmd.checkpoint import load_tensors
-from dmd.examples import first_samples, per_class_table, write_examples
-from dmd.noises import Noises
-from dmd.summaries import Summary, summarise_model, summarise_pixels
+from dmd.runtime.files import load_tensors
+from dmd.evaluate.examples import first_samples, per_class_table, write_examples
+from dmd.evaluate.noises import Noises
+from dmd.evaluate.summaries import Summary, summarise_model, summarise_pixels
 
 CPU = torch.device("cpu")
 NOISES = Noises(seed=5, count=40, shape=(1, 4, 4), num_classes=10, device=CPU)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd.backbones import build_unet
-from dmd.denoiser import Denoiser
-from dmd.generator import OneStepGenerator
-from dmd.schedule import NoiseSchedule
+from dmd.models.backbones import build_unet
+from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.schedule import NoiseSchedule
 from tools.export_onnx import OnnxGenerator, export_onnx
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch._dynamo
 
-from dmd.failures import explain
+from stages.command.failures import explain
 
 COMPILE = """
 import torch
-from dmd.failures import explain
+from stages.command.failures import explain
 try:
     torch.compile(lambda x: (x.sin() + 1).cos())(torch.ones(4))
 except Exception as error:

@@ -9,15 +9,15 @@ import torch
 from torch.nn import functional
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from dmd import sources
-from dmd.checkpoint import file_sha256
-from dmd.config import load_config
-from dmd.downloads import DownloadError, Original
-from dmd.feature_weights import check_feature_net, efficientnet_tensors, place_feature_net
-from dmd.features import load_features
-from dmd.images import three_channels
-from dmd.inception import InceptionV3
-from dmd.scores import distance_name
+from dmd.fetch import sources
+from dmd.runtime.files import file_sha256
+from dmd.params.config import load_config
+from dmd.fetch.downloads import DownloadError, Original
+from dmd.fetch.features import check_feature_net, efficientnet_tensors, place_feature_net
+from dmd.features.feature_net import load_features
+from dmd.features.channels import three_channels
+from dmd.features.inception import InceptionV3
+from dmd.evaluate.scores import distance_name
 
 
 def pixels(channels: int) -> torch.Tensor:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dmd.checkpoint import file_sha256, load_json
-from dmd.datasets import to_images
-from dmd.features import LeNet, load_features
-from dmd.mnist import load_mnist
-from dmd.summaries import summarise_pixels
+from dmd.runtime.files import file_sha256, load_json
+from dmd.datasets.registry import to_images
+from dmd.features.feature_net import LeNet, load_features
+from dmd.datasets.mnist import load_mnist
+from dmd.evaluate.summaries import summarise_pixels
 from tools.train_feature_net import accuracy, augment, batches
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd.checkpoint import file_sha256, folder_sha256, load_json, load_tensors, save_json, save_tensors, whole_folder
+from dmd.runtime.files import file_sha256, folder_sha256, load_json, load_tensors, save_json, save_tensors, whole_folder
 from tests.contracts.test_checkpoint import assert_identical, crash
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd.backbones import build_unet
-from dmd.denoiser import Denoiser, GuidedDenoiser
-from dmd.generator import OneStepGenerator
-from dmd.sampler import sample
-from dmd.schedule import NoiseSchedule
+from dmd.models.backbones import build_unet
+from dmd.diffusion.denoiser import Denoiser, GuidedDenoiser
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.sampler import sample
+from dmd.diffusion.schedule import NoiseSchedule
 from tests.contracts.test_distiller import build, pairs, teacher  # noqa: F401  (fixtures)
 
 SCHEDULER = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 2e-2}

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmd.backbones import build_backbone
-from dmd.denoiser import Denoiser
-from dmd.distiller import Distiller
-from dmd.pairs import PairStore
+from dmd.models.backbones import build_backbone
+from dmd.diffusion.denoiser import Denoiser
+from dmd.distill.distiller import Distiller
+from dmd.datasets.pairs import PairStore
 from tests.contracts.test_backbones import SCHEDULE, SYSTEMS
 from tests.contracts.test_distiller import build, pairs, teacher
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from dmd.distillation import Distillation
-from dmd.health import EARLIER, MEASURES, Health, find_collapse
+from dmd.distill.loop import Distillation
+from dmd.distill.health import EARLIER, MEASURES, Health, find_collapse
 from stages.live import open_log
 from tests.contracts.test_distiller import build, pairs, same, teacher, weights  # noqa: F401
 

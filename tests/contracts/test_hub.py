@@ -18,8 +18,8 @@ FILES = {"config.json": b'{"a": 1}', "unet/model.safetensors": bytes(range(256))
 WANTED = ["config.json", "unet/model.safetensors", "absent.json"]
 SCRIPT = """
 import json, sys
-from dmd.downloads import DownloadError
-from dmd.hub import snapshot
+from dmd.fetch.downloads import DownloadError
+from dmd.fetch.hub import snapshot
 try:
     folder = snapshot(*json.loads(sys.argv[1]), 5.0)
     print(json.dumps(str(folder)))

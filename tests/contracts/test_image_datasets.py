@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dmd import celeba
-from dmd.celeba import find_celeba, read_partition
-from dmd.datasets import check_dataset, load_dataset
-from dmd.image_files import find_splits, read_images
-from dmd.placement import find_images, place_dataset, read_faces
+from dmd.fetch import celeba
+from dmd.fetch.celeba import find_celeba, read_partition
+from dmd.datasets.registry import check_dataset, load_dataset
+from dmd.fetch.image_files import find_splits, read_images
+from dmd.fetch.dataset import find_images, place_dataset, read_faces
 
 NAMES = [f"{number:06d}.jpg" for number in range(1, 13)]
 CODES = [0] * 5 + [1] * 3 + [2] * 4

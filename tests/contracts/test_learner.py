@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from dmd.learner import Learner, settle
+from dmd.training.learner import Learner, settle
 
 
 def test_no_update_happens_from_the_first_number_that_is_not_finite_on() -> None:

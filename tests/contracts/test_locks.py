@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dmd.locks import BusyError, alone, take
+from dmd.runtime.locks import BusyError, alone, take
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dmd.locks import take
+from dmd.runtime.locks import take
 lock = take(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dmd.denoiser import Denoiser
-from dmd.pairs import PairStore
+from dmd.diffusion.denoiser import Denoiser
+from dmd.datasets.pairs import PairStore
 from tests.contracts.test_distiller import build, pairs, teacher
 
 __all__ = ["pairs", "teacher"]  # fixtures

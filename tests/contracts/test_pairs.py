@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from dmd.backbones import build_unet
-from dmd.checkpoint import file_sha256, load_tensors
-from dmd.denoiser import Denoiser
-from dmd.pairs import (
+from dmd.models.backbones import build_unet
+from dmd.runtime.files import file_sha256, load_tensors
+from dmd.diffusion.denoiser import Denoiser
+from dmd.datasets.pairs import (
     PairRecipe,
     PairStore,
     make_pairs,
@@ -18,9 +18,9 @@ from dmd.pairs import (
     shard_rows,
     write_shards,
 )
-from dmd.rng import Stream, sample_noise
-from dmd.sampler import sample
-from dmd.schedule import NoiseSchedule
+from dmd.diffusion.rng import Stream, sample_noise
+from dmd.diffusion.sampler import sample
+from dmd.diffusion.schedule import NoiseSchedule
 
 SCHEDULER = {
     "num_train_timesteps": 100,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dmd.pictures import (
+from dmd.report.pictures import (
     PADDING,
     grid_order,
     history_panels,

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmd.checkpoint import load_json
-from dmd.denoiser import Denoiser
-from dmd.locks import take
-from dmd.pairs import PairStore, make_pairs, shard_name, shard_rows, write_shards
-from dmd.pieces import Pieces
+from dmd.runtime.files import load_json
+from dmd.diffusion.denoiser import Denoiser
+from dmd.runtime.locks import take
+from dmd.datasets.pairs import PairStore, make_pairs, shard_name, shard_rows, write_shards
+from dmd.pairs.chunks import Pieces
 from tests.contracts.test_pairs import RECIPE, denoiser  # noqa: F401  (fixture)
 
 Compute = Callable[[range], dict[str, Tensor]]

@@ -5,11 +5,11 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 
-from dmd.checkpoint import folder_sha256, load_json
-from dmd.denoiser import Denoiser
-from dmd.generator import OneStepGenerator
-from dmd.pipeline import PARTS, load_generator, one_step_scheduler, save_generator
-from dmd.schedule import NoiseSchedule
+from dmd.runtime.files import folder_sha256, load_json
+from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.models.pipeline import PARTS, load_generator, one_step_scheduler, save_generator
+from dmd.diffusion.schedule import NoiseSchedule
 
 TIMESTEP = 600
 

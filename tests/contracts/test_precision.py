@@ -8,11 +8,11 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from dmd.bounds import MixedPrecision
-from dmd.denoiser import Denoiser
-from dmd.pairs import PairStore
-from dmd.precision import VARIABLE, build_accelerator
-from dmd.training import TeacherTrainer
+from dmd.params.section import MixedPrecision
+from dmd.diffusion.denoiser import Denoiser
+from dmd.datasets.pairs import PairStore
+from dmd.training.accelerator import VARIABLE, build_accelerator
+from dmd.teacher.trainer import TeacherTrainer
 from tests.contracts import test_training
 from tests.contracts.test_distiller import build, pairs, teacher
 
@@ -53,7 +53,7 @@ def test_a_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -
     def without(mixed_precision: str) -> None:
         raise ValueError(f"{mixed_precision} mixed precision requires a supported device.")
 
-    monkeypatch.setattr("dmd.precision.Accelerator", without)
+    monkeypatch.setattr("dmd.training.accelerator.Accelerator", without)
     with pytest.raises(ValueError, match=rf"^{KEY} bf16: .* supported device\. Set it to null$"):
         build_accelerator("bf16", KEY)
     with pytest.raises(ValueError, match=r"^no mixed precision"):  # not of this param's making: as it is

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd import reference
-from dmd.evaluation import Moments
-from dmd.reference import cached, reference_folder
-from dmd.summaries import Summary
+from dmd.evaluate import summary_cache as reference
+from dmd.evaluate.frechet import Moments
+from dmd.evaluate.summary_cache import cached, reference_folder
+from dmd.evaluate.summaries import Summary
 
 CPU = torch.device("cpu")
 

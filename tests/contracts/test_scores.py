@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dmd.evaluation import frechet_distance
-from dmd.evaluator import Evaluator
-from dmd.features import LeNet
-from dmd.latency import TimedModel, latency
-from dmd.noises import Noises
-from dmd.perceptual import PixelDistance
-from dmd.rng import Stream, sample_noise
-from dmd.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
-from dmd.summaries import Summary, summarise, summarise_pixels
+from dmd.evaluate.frechet import frechet_distance
+from dmd.evaluate.evaluator import Evaluator
+from dmd.features.feature_net import LeNet
+from dmd.evaluate.latency import TimedModel, latency
+from dmd.evaluate.noises import Noises
+from dmd.features.perceptual import PixelDistance
+from dmd.diffusion.rng import Stream, sample_noise
+from dmd.evaluate.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
+from dmd.evaluate.summaries import Summary, summarise, summarise_pixels
 
 CPU = torch.device("cpu")
 NOISES = Noises(seed=3, count=45, shape=(1, 28, 28), num_classes=10, device=CPU)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dmd.evaluator import Evaluator
-from dmd.noises import Noises
-from dmd.perceptual import PixelDistance
-from dmd.spread import over_sets
-from dmd.summaries import summarise
+from dmd.evaluate.evaluator import Evaluator
+from dmd.evaluate.noises import Noises
+from dmd.features.perceptual import PixelDistance
+from dmd.evaluate.spread import over_sets
+from dmd.evaluate.summaries import summarise
 
 CPU = torch.device("cpu")
 

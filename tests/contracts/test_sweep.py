@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from dmd.config import Config, load_config
+from dmd.params.config import Config, load_config
 from tools.overrides import override
 from tools.sweep import base_hash, main
 

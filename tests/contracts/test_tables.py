@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmd.tables import distance_key
+from dmd.report.tables import distance_key
 
 
 @pytest.mark.parametrize("name", ["fid", "fd_x", "fd_lenet", "fd_efficientnet_lite0"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
-from dmd.backbones import build_unet
-from dmd.teacher import Teacher
+from dmd.models.backbones import build_unet
+from dmd.models.teacher import Teacher
 
 SCHEDULE = {
     "num_train_timesteps": 400,

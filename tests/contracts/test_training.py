@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmd.backbones import build_unet
-from dmd.denoiser import Denoiser
-from dmd.learner import SETTLE_STEPS
-from dmd.rng import Stream, sample_noise
-from dmd.schedule import NoiseSchedule
-from dmd.sections.teacher import Training
-from dmd.training import TeacherTrainer
+from dmd.models.backbones import build_unet
+from dmd.diffusion.denoiser import Denoiser
+from dmd.training.learner import SETTLE_STEPS
+from dmd.diffusion.rng import Stream, sample_noise
+from dmd.diffusion.schedule import NoiseSchedule
+from dmd.params.teacher import Training
+from dmd.teacher.trainer import TeacherTrainer
 
 SCHEDULE = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64))
 SETTINGS = Training(

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from dmd.work import fingerprint, finish, keep_alone, loaded_sources, work_folder, work_root
+from dmd.runtime.work_folder import fingerprint, finish, keep_alone, loaded_sources, work_folder, work_root
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmd.celeba_unet import CelebAUNet, time_table
-from dmd.checkpoint import load_tensors
+from dmd.models.celeba_unet import CelebAUNet, time_table
+from dmd.runtime.files import load_tensors
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 

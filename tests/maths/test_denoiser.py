@@ -9,9 +9,9 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from dmd.backbones import build_unet
-from dmd.denoiser import Denoiser, GaussianMixtureDenoiser, GuidedDenoiser, with_guidance
-from dmd.schedule import NoiseSchedule
+from dmd.models.backbones import build_unet
+from dmd.diffusion.denoiser import Denoiser, GaussianMixtureDenoiser, GuidedDenoiser, with_guidance
+from dmd.diffusion.schedule import NoiseSchedule
 
 MEAN, STD = 0.3, 0.2
 VP = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kernel_mmd, kid_features_to_metric
 
-from dmd.evaluation import Moments, frechet_distance, kernel_distance, unbiased_mmd
+from dmd.evaluate.frechet import Moments, frechet_distance, kernel_distance, unbiased_mmd
 
 
 def normal(count: int, dimensions: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmd.denoiser import BaseDenoiser, GaussianMixtureDenoiser
-from dmd.generator import OneStepGenerator
-from dmd.schedule import NoiseSchedule
+from dmd.diffusion.denoiser import BaseDenoiser, GaussianMixtureDenoiser
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 100))
 

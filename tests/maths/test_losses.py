@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dmd.backbones import build_unet
-from dmd.denoiser import Denoiser, GaussianMixtureDenoiser
-from dmd.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
-from dmd.schedule import NoiseSchedule
+from dmd.models.backbones import build_unet
+from dmd.diffusion.denoiser import Denoiser, GaussianMixtureDenoiser
+from dmd.distill.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
+from dmd.diffusion.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dmd.neighbours import density_coverage, nearest, precision_recall
+from dmd.evaluate.neighbours import density_coverage, nearest, precision_recall
 
 
 def normal(count: int, dimensions: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> torch.Tensor:

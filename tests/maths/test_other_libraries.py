@@ -12,8 +12,8 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from dmd.evaluation import Moments, frechet_distance, unbiased_mmd
-from dmd.neighbours import density_coverage, precision_recall
+from dmd.evaluate.frechet import Moments, frechet_distance, unbiased_mmd
+from dmd.evaluate.neighbours import density_coverage, precision_recall
 
 
 def features(count: int, dimensions: int, seed: int, shift: float = 0.0) -> torch.Tensor:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmd.parametrization import PARAMETRIZATIONS, Coefficients, edm
-from dmd.schedule import NoiseSchedule
+from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm
+from dmd.diffusion.schedule import NoiseSchedule
 
 
 def linear(timesteps: int = 1000, end: float = 2e-2) -> NoiseSchedule:

@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models.vgg import cfgs, make_layers
 
-from dmd.checkpoint import load_tensors, save_tensors
-from dmd.downloads import downloads_folder, find
-from dmd.perceptual import SMALLEST_RESOLUTION, FeatureDistance, build_perceptual, load_lpips
-from dmd.shift_tolerant import BlurPool, ShiftTolerantTrunk, load_shift_tolerant
-from dmd.sources import BACKBONES, STLPIPS_WHEEL
-from dmd.weights import place_perceptual
+from dmd.runtime.files import load_tensors, save_tensors
+from dmd.fetch.downloads import downloads_folder, find
+from dmd.features.perceptual import SMALLEST_RESOLUTION, FeatureDistance, build_perceptual, load_lpips
+from dmd.features.shift_tolerant import BlurPool, ShiftTolerantTrunk, load_shift_tolerant
+from dmd.fetch.sources import BACKBONES, STLPIPS_WHEEL
+from dmd.fetch.weights_folder import place_perceptual
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning:torchvision")  # by the lpips package
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dmd.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
+from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
 
 SHAPE = (1, 3, 2)
 

@@ -8,9 +8,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from dmd.denoiser import BaseDenoiser, Denoiser, GaussianMixtureDenoiser
-from dmd.sampler import SOLVERS, count_nfe, sample
-from dmd.schedule import NoiseSchedule
+from dmd.diffusion.denoiser import BaseDenoiser, Denoiser, GaussianMixtureDenoiser
+from dmd.diffusion.sampler import SOLVERS, count_nfe, sample
+from dmd.diffusion.schedule import NoiseSchedule
 
 CONFIG = {
     "num_train_timesteps": 1000,

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 from jaxtyping import config as jaxtyping_config
 
-from dmd.schedule import NoiseSchedule, scale
+from dmd.diffusion.schedule import NoiseSchedule, scale
 
 KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 

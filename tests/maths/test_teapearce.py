@@ -8,10 +8,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from dmd.checkpoint import load_tensors
-from dmd.denoiser import Denoiser
-from dmd.schedule import NoiseSchedule
-from dmd.teapearce import TeaPearceUNet, schedule_tables, trained_betas
+from dmd.runtime.files import load_tensors
+from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.schedule import NoiseSchedule
+from dmd.models.teapearce import TeaPearceUNet, schedule_tables, trained_betas
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 PUBLISHED = (400, 1e-4, 2e-2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from dmd.checkpoint import file_sha256
+from dmd.runtime.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore", "stages", "dmd", "assets", "docs/tables")

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from dmd.config import load_config
+from dmd.params.config import load_config
 from stages import report
 from tests.stages.made_up import write_system
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dmd.checkpoint import file_sha256, load_json, load_tensors
+from dmd.runtime.files import file_sha256, load_json, load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = {

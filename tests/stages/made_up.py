@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dmd.checkpoint import save_json, save_tensors
+from dmd.runtime.files import save_json, save_tensors
 
 STEPS = 40
 

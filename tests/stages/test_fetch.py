@@ -14,9 +14,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from dmd import sources
-from dmd.config import load_config
-from dmd.downloads import Original
+from dmd.fetch import sources
+from dmd.params.config import load_config
+from dmd.fetch.downloads import Original
 from stages import cli, fetch
 
 REPOSITORY = Path(__file__).parents[2]

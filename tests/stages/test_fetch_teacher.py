@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dmd.downloads import DownloadError
+from dmd.fetch.downloads import DownloadError
 from tests.stages.test_fetch import MODEL, TEACHER, no_network, root, run, write_model
 
 __all__ = ["no_network", "root"]  # fixtures
@@ -81,7 +81,7 @@ def test_a_hub_that_does_not_answer_says_where_to_put_the_files(root, monkeypatc
     def cut(*_: object, **__: object) -> None:
         raise ConnectionError("cut")
 
-    monkeypatch.setattr("dmd.hub.snapshot_download", cut)
+    monkeypatch.setattr("dmd.fetch.hub.snapshot_download", cut)
     with pytest.raises(DownloadError, match=r"'someone/digits'.*cut\n.*downloads/hub/someone--digits/main"):
         run(root, teacher__source="someone/digits")
     assert not (root / "data").exists()

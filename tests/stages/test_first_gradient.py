@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dmd.config import load_config
-from dmd.distiller import Distiller
-from dmd.pairs import PairRecipe, PairStore, make_pairs, write_shards
-from dmd.perceptual import build_perceptual
-from dmd.teacher import Teacher
+from dmd.params.config import load_config
+from dmd.distill.distiller import Distiller
+from dmd.datasets.pairs import PairRecipe, PairStore, make_pairs, write_shards
+from dmd.features.perceptual import build_perceptual
+from dmd.models.teacher import Teacher
 from stages.teacher import fresh
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ from diffusers import DDIMScheduler, UNet2DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dmd.checkpoint import load_json
-from dmd.config import load_config
-from dmd.pairs import PairStore
-from dmd.teacher import Teacher
-from dmd.teacher_source import find_teacher
+from dmd.runtime.files import load_json
+from dmd.params.config import load_config
+from dmd.datasets.pairs import PairStore
+from dmd.models.teacher import Teacher
+from dmd.fetch.teacher import find_teacher
 from stages import distill, fetch, pairs, teacher
 from tests.contracts.loopback_hub import serve
 from tests.stages.test_fetch import params, root
@@ -43,7 +43,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BRING = """
 import sys
 from pathlib import Path
-from dmd.teacher_source import find_teacher, place_teacher
+from dmd.fetch.teacher import find_teacher, place_teacher
 place_teacher(find_teacher(sys.argv[1], None, Path("downloads"), 5.0), Path(sys.argv[2]))
 """
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}

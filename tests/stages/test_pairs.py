@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from dmd.backbones import build_unet
-from dmd.config import Config
-from dmd.pairs import PairStore, make_pairs
-from dmd.teacher import Teacher
+from dmd.models.backbones import build_unet
+from dmd.params.config import Config
+from dmd.datasets.pairs import PairStore, make_pairs
+from dmd.models.teacher import Teacher
 from stages import pairs
 from tools.overrides import override
 

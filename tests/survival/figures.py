@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dmd.checkpoint import load_json, save_json
+from dmd.runtime.files import load_json, save_json
 from tests.survival.victims import ROOT
 
 FIGURES = ROOT / "benchmarks" / "results" / "survival.json"

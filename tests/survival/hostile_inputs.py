@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from dmd.checkpoint import load_json, save_json
-from dmd.downloads import Original
+from dmd.runtime.files import load_json, save_json
+from dmd.fetch.downloads import Original
 
 MODEL = "diffusion_pytorch_model.safetensors"
 Harm = Callable[[Path], None]

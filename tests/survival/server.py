@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from dmd.checkpoint import save_tensors
-from dmd.config import Config
-from dmd.features import LeNet
-from dmd.noises import Noises
-from dmd.summaries import summarise_model
-from dmd.work import is_first_process
+from dmd.runtime.files import save_tensors
+from dmd.params.config import Config
+from dmd.features.feature_net import LeNet
+from dmd.evaluate.noises import Noises
+from dmd.evaluate.summaries import summarise_model
+from dmd.runtime.work_folder import is_first_process
 from stages import cli, distill, pairs, teacher
 
 harms = importlib.import_module("harms")  # beside this script; installed packages have taken the name `tests`

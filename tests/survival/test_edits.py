@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from stages import cli
+from stages.command import cli
 from tests.survival.victims import write_params
 
 PIPELINE = "stages:\n  test_edits:\n    params: ['${file}': [seed, distill.betas, pairs]]\n"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from dmd import archives
-from dmd.archives import ArchiveError, extract
-from dmd.checkpoint import save_json
-from dmd.config import Config
-from dmd.downloads import DownloadError, obtain
-from dmd.mirrors import HttpMirror
+from dmd.fetch import archives
+from dmd.fetch.archives import ArchiveError, extract
+from dmd.runtime.files import save_json
+from dmd.params.config import Config
+from dmd.fetch.downloads import DownloadError, obtain
+from dmd.fetch.mirrors import HttpMirror
 from stages import cli, fetch, teacher
 from tests.survival.figures import keep
 from tests.survival.hostile_data import FOLDERS, MNIST, make_mnist, make_pictures

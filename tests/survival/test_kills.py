@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dmd.checkpoint import load_json, save_json
+from dmd.runtime.files import load_json, save_json
 from tests.survival.figures import keep
 from tests.survival.victims import ROOT, Hunt, Victims, make_images, make_system, outputs
 

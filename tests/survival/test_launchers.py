@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dmd.checkpoint import folder_sha256, load_json
+from dmd.runtime.files import folder_sha256, load_json
 from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, make_scored_system, write_params
 from tools.overrides import flat
 

@@ -14,10 +14,10 @@ import torch
 import typer
 from torch import Tensor
 
-from dmd.checkpoint import load_json, load_tensors
-from dmd.distiller import HEALTH_PAIRS
-from dmd.pairs import PairRecipe, shard_rows, write_shards
-from dmd.rng import batch_order
+from dmd.runtime.files import load_json, load_tensors
+from dmd.distill.distiller import HEALTH_PAIRS
+from dmd.datasets.pairs import PairRecipe, shard_rows, write_shards
+from dmd.diffusion.rng import batch_order
 from stages import cli, distill, pairs
 from tests.survival import harms
 from tests.survival.victims import SYSTEM, TINY, Victims, make_system, outputs, write_params
@@ -26,7 +26,7 @@ COMMANDS = {"pairs": pairs.main, "distill": distill.main}
 PAIRS = HEALTH_PAIRS + 100
 RECIPE = PairRecipe(0, (1, 8, 8), 10, 1.5, {"num_train_timesteps": 1000}, "euler", 2, "trailing")
 LITTLE = 1400
-"""MiB: more than one of the pads of 1 GiB that `stages.cli.keep_freed_memory` asks for, less than two."""
+"""MiB: more than one of the pads of 1 GiB that `stages.command.cli.keep_freed_memory` asks for, less than two."""
 LARGE = {"distill.steps": 1, "distill.history_epochs": 1, "distill.batch_size": 16384, "distill.pairs_batch_size": 64}
 
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dmd.config import ConfigError, load_config
+from dmd.params.config import ConfigError, load_config
 from tests.survival.figures import keep
 from tests.survival.victims import ROOT
 

@@ -1,0 +1,140 @@
+"""A distillation run from its first to its last step: resumable, with the losses and the fixed noises' history."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dmd.runtime.files import load_tensors, save_json, save_tensors
+from dmd.distill.distiller import Distiller
+from dmd.distill.health import Row
+from dmd.training.learner import SETTLE_STEPS, settle
+from dmd.runtime.progress import track
+
+logger = logging.getLogger(__name__)
+
+HISTORY_IMAGES = 20
+
+
+class Distillation:
+    """Runs a `Distiller` in a work folder that survives a kill."""
+
+    def __init__(
+        self,
+        distiller: Distiller,
+        work: Path,
+        steps: int,
+        epochs: int,
+        checkpoint_steps: int,
+        live: Callable[[Row], None] | None = None,
+    ) -> None:
+        """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`.
+
+        `live`, if any, is called with each row of the health table at the checkpoint after it; a resumed run calls it
+        with those that it has.
+        """
+        self.distiller, self.work, self.steps, self.checkpoint_steps = distiller, work, steps, checkpoint_steps
+        self.live = live
+        self.history_steps = sorted({round(steps * epoch / epochs) for epoch in range(epochs + 1)})
+        self.fixed = distiller.pairs.read(range(min(HISTORY_IMAGES, len(distiller.pairs))))
+        self.rows: list[dict[str, int | float]] = []
+        self.health: list[dict[str, int | float]] = []
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """Go on from the newest checkpoint to the last step; the generator then holds the averaged weights.
+
+        Raises:
+            FloatingPointError: a loss or gradient norm is not finite; the last good checkpoint stays.
+        """
+        distiller = self.distiller
+        start, record = distiller.state.resume(self.work)
+        if record is not None:
+            self.rows, self.seconds = record["rows"], record["seconds"]
+            self._note(record["health"])
+        logger.info("distilling from step %d of %d", start, self.steps)
+        if start == 0:
+            self._draw(0)
+        pending: list[dict[str, Tensor]] = []
+        began = time.perf_counter()
+        for step in track(range(start, self.steps), "distill", total=self.steps, initial=start):
+            pending.append(distiller.step(step))
+            done = step + 1
+            ends = done % self.checkpoint_steps == 0 or done == self.steps
+            drawn = done in self.history_steps
+            if ends or drawn or done % SETTLE_STEPS == 0:
+                settle(distiller.learns_generator, distiller.learns_fake)
+            if drawn:
+                self._draw(done)
+            if ends:
+                self.seconds += time.perf_counter() - began
+                self._flush(pending, done)
+                pending, began = [], time.perf_counter()
+        distiller.average.copy_to(distiller.generator_backbone.parameters())
+
+    def save(self, out: Path) -> None:
+        """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; measured times: `speed.json`.
+
+        All but the last are functions of inputs, params and code.
+        """
+        pd.DataFrame(self.rows).to_csv(out / "losses.csv", index=False)
+        pd.DataFrame(self.health).to_csv(out / "health.csv", index=False)
+        history = {"z": self.fixed["z"], "x0_pair": self.fixed["x0"], "label": self.fixed["label"]}
+        for step in self.history_steps:
+            history[f"images_step_{step:05d}"] = load_tensors(self._history_file(step))["images"]
+        save_tensors(out / "history.safetensors", history)
+        images = self.steps * self.distiller.settings.batch_size
+        record = {
+            "steps": self.steps,
+            "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
+            "history_steps": self.history_steps,
+        }
+        save_json(out / "training.json", record)
+        save_json(out / "speed.json", {"seconds": self.seconds, "images_per_second": images / self.seconds})
+
+    def _flush(self, pending: list[dict[str, Tensor]], done: int) -> None:
+        """Bring the pending losses to the host in one transfer, averaged over processes, and write a checkpoint."""
+        accelerator, names = self.distiller.accelerator, list(pending[0])
+        table = torch.stack([torch.stack([row[name].float() for name in names]) for row in pending])
+        table = accelerator.reduce(table, "mean").cpu()
+        for i, values in enumerate(table.tolist()):
+            self.rows.append({"step": done - len(pending) + i, **dict(zip(names, values, strict=True))})
+        logger.info("step %d: %s", done, _means(dict(zip(names, table.mean(0).tolist(), strict=True))))
+        self._note(self.distiller.health.collect(self.rows, accelerator))
+        if accelerator.is_main_process:
+            drawn = [self._history_file(step) for step in self.history_steps if step <= done]
+            record = {"rows": self.rows, "health": self.health, "seconds": self.seconds}
+            self.distiller.state.save(self.work, done, record, drawn)
+
+    def _note(self, rows: Sequence[dict[str, int | float]]) -> None:
+        """Keep rows of the health table, and show them."""
+        self.health += rows
+        if self.live is not None:
+            for row in rows:
+                self.live(row)
+
+    @torch.no_grad()
+    def _draw(self, step: int) -> None:
+        """Images of the fixed noises with the averaged weights of this step."""
+        distiller = self.distiller
+        if not distiller.accelerator.is_main_process:
+            return
+        device = distiller.accelerator.device
+        labels = self.fixed["label"].to(device) if distiller.num_classes is not None else None
+        distiller.average.store(distiller.generator_backbone.parameters())
+        distiller.average.copy_to(distiller.generator_backbone.parameters())
+        generator = distiller.accelerator.unwrap_model(distiller.generator)
+        images = generator(self.fixed["z"].to(device), labels)
+        distiller.average.restore(distiller.generator_backbone.parameters())
+        save_tensors(self._history_file(step), {"images": images.float()})
+
+    def _history_file(self, step: int) -> Path:
+        return self.work / f"history-{step:05d}.safetensors"
+
+
+def _means(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())

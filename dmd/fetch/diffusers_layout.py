@@ -1,0 +1,69 @@
+"""The two layouts of a pretrained diffusers model: its files at the top of a folder, or in `unet/` and `scheduler/`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+
+from dmd.runtime.files import load_json
+
+DESCRIPTIONS = (
+    "model_index.json",
+    "config.json",
+    "scheduler_config.json",
+    "unet/config.json",
+    "scheduler/scheduler_config.json",
+)
+"""The small files of both layouts: what the model is, without its weights."""
+
+PARTS = ("unet", "scheduler")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a model lie, as paths inside a folder."""
+
+    config: str
+    scheduler_config: str
+
+    @classmethod
+    def find(cls, folder: Path) -> "Layout":
+        """The layout of the model in `folder`.
+
+        Raises:
+            ValueError: a description is missing, or the pipeline has parts that no pixel-space UNet has.
+        """
+        found = []
+        for part, name in zip(PARTS, ("config.json", "scheduler_config.json"), strict=True):
+            places = [place for place in (f"{part}/{name}", name) if (folder / place).is_file()]
+            if not places:
+                raise ValueError(f"teacher.source: {folder} holds neither {part}/{name} nor {name}; name another model")
+            found.append(places[0])
+        if (folder / "model_index.json").is_file():
+            index = load_json(folder / "model_index.json")
+            parts = {key for key, value in index.items() if isinstance(value, list) and not key.startswith("_")}
+            if others := sorted(parts - set(PARTS)):
+                raise ValueError(
+                    f"{folder / 'model_index.json'}: the pipeline has {', '.join(others)} besides a unet and a "
+                    "scheduler; only models of pixels can be distilled here: name another teacher.source"
+                )
+        return cls(*found)
+
+    def weights(self, ending: str) -> str:
+        """Path of the weights with this ending, beside the model's config."""
+        return self.config.replace("config.json", SAFETENSORS_WEIGHTS_NAME if ending == "safetensors" else WEIGHTS_NAME)
+
+    def describe(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The configs of model and scheduler.
+
+        Raises:
+            ValueError: a file is no JSON object; names it.
+        """
+        configs = []
+        for name in (self.config, self.scheduler_config):
+            try:
+                configs.append(dict(load_json(folder / name)))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{folder / name}: no JSON object: {error}") from error
+        return configs[0], configs[1]

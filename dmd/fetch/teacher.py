@@ -1,0 +1,131 @@
+"""Where a teacher comes from: a local folder, the Hub, or nowhere, because it is trained or initialised here."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+
+from dmd.fetch.archived_teacher import archive_origin, import_archive
+from dmd.runtime.files import save_json, save_tensors
+from dmd.fetch.downloads import DownloadError
+from dmd.fetch.hub import HUB_ID, snapshot
+from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
+from dmd.params.teacher import MADE_HERE
+from dmd.fetch.weights_folder import check_provenance, make_folder, read_pickle
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """A teacher's files, described but not yet all there."""
+
+    folder: Path
+    """Its descriptions, in either layout."""
+    layout: Layout
+    origin: dict[str, str]
+    """`source`, and for the Hub `revision`, the commit: what provenance keeps."""
+    bring: Callable[[str], Path]
+    """Makes sure of one file of the folder, by its path there, and returns where it should be."""
+
+    @property
+    def configs(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The configs of model and scheduler."""
+        return self.layout.describe(self.folder)
+
+    def weights(self) -> Path:
+        """The weights: safetensors, or where there are none the pickle of older models.
+
+        Raises:
+            DownloadError: the Hub did not serve them.
+            ValueError: there are neither.
+        """
+        for ending in ("safetensors", "bin"):
+            path = self.bring(self.layout.weights(ending))
+            if path.is_file():
+                return path
+        raise ValueError(
+            f"teacher.source: {self.folder} holds no {self.layout.weights('safetensors')} (or .bin); name another model"
+        )
+
+
+def find_teacher(source: str, revision: str | None, downloads: Path, timeout: float) -> TeacherSource | None:
+    """What `teacher.source` names; of a model on the Hub only the descriptions are downloaded.
+
+    Args:
+        source: a local folder, a hub id `org/name` or `org/name@commit`, the address of a published archive, `train`
+            or `random`.
+        revision: the commit of a hub id, where the id names none; None takes the newest.
+        downloads: the folder of downloads; `hub/<org>--<name>/<revision>` in it is used without the network.
+        timeout: seconds that the hub may stay silent.
+
+    Returns:
+        The source; None where the teacher is made here.
+
+    Raises:
+        ValueError: neither a folder nor a hub id, two different commits, the commit of a folder, or no model that is
+            understood.
+        DownloadError: the hub did not serve it; names the folder to put it into by hand.
+    """
+    if source in MADE_HERE:
+        return None
+    if Path(source).is_dir():
+        if revision is not None:
+            raise ValueError(f"teacher.revision {revision} is of a hub id, but {source} is a folder; set it to null")
+        return _local(Path(source), {"source": source})
+    if "://" in source:
+        return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
+    source, revision = _hub_id(source, revision)
+    by_hand = downloads / "hub" / source.replace("/", "--") / (revision or "main")
+    if by_hand.is_dir():
+        return _local(by_hand, {"source": source, "revision": revision or "main"})
+    try:
+        folder = snapshot(source, revision, DESCRIPTIONS, timeout)
+    except DownloadError as error:
+        raise DownloadError(f"{error}\nOr put the model's files by hand into {by_hand.absolute()}") from error
+
+    def bring(name: str) -> Path:
+        return snapshot(source, folder.name, [name], timeout) / name
+
+    return TeacherSource(folder, Layout.find(folder), {"source": source, "revision": folder.name}, bring)
+
+
+def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
+    """Write a teacher's files flat: configs, weights as safetensors and `origin.json`; none when it is made here.
+
+    Raises:
+        ValueError: the provenance beside it names another hash, or its pickle holds more than tensors.
+    """
+
+    def fill(part: Path) -> None:
+        if teacher is None:
+            return
+        weights = teacher.weights()
+        if weights.suffix == ".bin":
+            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, read_pickle(weights))
+        else:
+            shutil.copyfile(weights, part / SAFETENSORS_WEIGHTS_NAME)
+        for name in (teacher.layout.config, teacher.layout.scheduler_config, "provenance.json"):
+            if (teacher.folder / name).is_file():
+                shutil.copyfile(teacher.folder / name, part / Path(name).name)
+        check_provenance(part, required=False)
+        save_json(part / "origin.json", teacher.origin)
+
+    make_folder(folder, fill)
+
+
+def _local(folder: Path, origin: dict[str, str]) -> TeacherSource:
+    return TeacherSource(folder, Layout.find(folder), origin, lambda name: folder / name)
+
+
+def _hub_id(source: str, revision: str | None) -> tuple[str, str | None]:
+    """`org/name` and the commit, which stands behind an `@` of the source or is `revision`."""
+    name, _, commit = source.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise ValueError(
+            f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"
+        )
+    if commit and revision not in (None, commit):
+        raise ValueError(f"teacher.source names the commit {commit}, teacher.revision {revision}; set that to null")
+    return name, commit or revision

@@ -1,0 +1,111 @@
+"""Weights: the pretrained networks that a system starts from, as folders with a manifest.
+
+Each folder holds `manifest.json`, `{"files": {name: sha256}}`; what is in it never depends on where it came from.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from torch import Tensor
+
+from dmd.fetch import sources
+from dmd.fetch.archives import extract
+from dmd.runtime.files import file_sha256, load_json, save_json, save_tensors, whole_folder
+from dmd.fetch.downloads import DownloadError, find
+
+logger = logging.getLogger(__name__)
+
+
+def place_features(source: Path, folder: Path) -> None:
+    """Copy a feature net that ships with the project, checked against the hash in its `provenance.json`.
+
+    Raises:
+        ValueError: a file is missing or is not the one of its provenance.
+    """
+
+    def fill(part: Path) -> None:
+        check_provenance(source, required=True)
+        for name in ("config.json", SAFETENSORS_WEIGHTS_NAME):
+            if not (source / name).is_file():
+                raise ValueError(f"{source}: no {name}; check the files out again")
+            shutil.copyfile(source / name, part / name)
+
+    make_folder(folder, fill)
+
+
+def place_perceptual(name: str, downloads: Path, folder: Path) -> None:
+    """Convert the downloaded weights of a perceptual distance to safetensors; only a manifest for `pixel`.
+
+    `stlpips-*` gives `model.safetensors`, the whole metric. `lpips-*` gives `backbone.safetensors`, the
+    `features.*` part of torchvision's model, which is all that LPIPS uses.
+
+    Raises:
+        DownloadError: `downloads` does not hold the original.
+    """
+
+    def fill(part: Path) -> None:
+        source = sources.perceptual(name)
+        if source is None:
+            return
+        kind, _, backbone = name.partition("-")
+        path = find(source.originals[0], downloads)
+        if path is None:
+            raise DownloadError(f"{source.originals[0].name} is not in {downloads}; run fetch again")
+        if kind == "lpips":
+            tensors = read_pickle(path)
+            kept = {key: tensors[key] for key in tensors if key.startswith("features.")}
+            save_tensors(part / "backbone.safetensors", kept)
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                (member,) = extract(path, [sources.stlpips_member(backbone)], Path(scratch))
+                save_tensors(part / "model.safetensors", read_pickle(member))
+
+    make_folder(folder, fill)
+
+
+def check_provenance(folder: Path, required: bool) -> None:
+    """Hold the weights against the key `sha256` of the `provenance.json` beside them.
+
+    Raises:
+        ValueError: the hashes differ, or there is no provenance though it is required.
+    """
+    path = folder / "provenance.json"
+    wanted = load_json(path).get("sha256") if path.is_file() else None
+    if wanted is None:
+        if required:
+            raise ValueError(f"{path}: no key sha256 of {SAFETENSORS_WEIGHTS_NAME}; check the files out again")
+        return
+    weights = folder / SAFETENSORS_WEIGHTS_NAME
+    found = file_sha256(weights) if weights.is_file() else "no such file"
+    if found != wanted:
+        raise ValueError(f"{weights}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
+
+
+def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into the folder, and add the manifest; the folder is there whole or not at all."""
+    with whole_folder(folder) as part:
+        fill(part)
+        files = {path.name: file_sha256(path) for path in sorted(part.iterdir())}
+        save_json(part / "manifest.json", {"files": files})
+    logger.info("%s: %s", folder, ", ".join(files) or "nothing needed")
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a PyTorch file; nothing else in it is loaded or run.
+
+    Raises:
+        ValueError: it is cut, or holds anything but named tensors; names the file and the cure.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: value.clone().contiguous() for key, value in state.items()}
+    except Exception as error:  # torch's own, the unpickler's, the archive's: they have no common name
+        raise ValueError(
+            f"{path}: refused, it is no file of named tensors alone: {str(error).splitlines()[0]}; "
+            "take a model that is published as safetensors"
+        ) from error

@@ -1,0 +1,94 @@
+"""The generator on disk: a diffusers pipeline folder that draws in one step, with diffusers alone.
+
+A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call the network at t* and, as no timestep is
+left below, return its x0. So `DDIMPipeline` draws an unconditional `UNet2DModel` with `num_inference_steps=1`; a model
+with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UNet2DModel
+
+from dmd.models import one_step
+from dmd.models.backbones import load_backbone, network_file
+from dmd.runtime.files import load_json, save_json, whole_folder
+from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.schedule import NoiseSchedule
+
+CODE_FILE = "one_step.py"
+
+PARTS = ("unet", "scheduler", "model_index.json", CODE_FILE)
+"""What `save_generator` writes; the model card comes with the scores."""
+
+
+def save_generator(
+    folder: Path,
+    backbone: ModelMixin,
+    scheduler_config: Mapping[str, Any],
+    generator_timestep: int,
+    num_classes: int | None = None,
+) -> None:
+    """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json` and `one_step.py`.
+
+    Args:
+        folder: replaced, whole or not at all.
+        backbone: the student's network.
+        scheduler_config: the config of the scheduler that the teacher was trained under.
+        generator_timestep: t*, 0 … T - 1.
+        num_classes: classes without the null class; None for an unconditional model.
+
+    Raises:
+        ValueError: t* is outside the schedule.
+    """
+    scheduler = one_step_scheduler(scheduler_config, generator_timestep)
+    plain = num_classes is None and isinstance(backbone, UNet2DModel)
+    if plain:
+        pipeline = DDIMPipeline(backbone, scheduler)
+    else:
+        pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes)
+    with whole_folder(folder) as part:
+        pipeline.save_pretrained(part, safe_serialization=True)
+        shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
+        index = load_json(part / "model_index.json")
+        if not plain:
+            index["_class_name"] = ["one_step", "OneStepPipeline"]
+        code = network_file(backbone)
+        if code is not None:
+            shutil.copyfile(code, part / "unet" / code.name)
+            index["unet"] = [code.stem, type(backbone).__name__]
+        save_json(part / "model_index.json", index)
+        config = load_json(part / "unet" / "config.json")
+        config.pop("_name_or_path", None)
+        save_json(part / "unet" / "config.json", config)
+
+
+def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: int) -> DDIMScheduler:
+    """A DDIM scheduler of timesteps 0 … t*, whose one step returns x0 (Song et al. 2021, eq. 12, alpha_{t-1} = 1).
+
+    Raises:
+        ValueError: t* is outside the schedule.
+    """
+    trained = DDPMScheduler.from_config(dict(scheduler_config))
+    total = len(trained.betas)
+    if not 0 <= generator_timestep < total:
+        raise ValueError(f"generator_timestep {generator_timestep} is outside the schedule: 0 … {total - 1}")
+    return DDIMScheduler(
+        num_train_timesteps=generator_timestep + 1,
+        trained_betas=trained.betas[: generator_timestep + 1].tolist(),
+        prediction_type=trained.config.prediction_type,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
+    )
+
+
+def load_generator(folder: Path) -> OneStepGenerator:
+    """The generator of a folder that `save_generator` wrote; reads `unet/` and `scheduler/` alone."""
+    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)
+    return OneStepGenerator(denoiser, schedule.num_timesteps - 1)

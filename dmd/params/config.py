@@ -1,0 +1,143 @@
+"""The typed, frozen view of a whole `params.yaml`.
+
+Nothing outside `stages` and `tools` reads a `Config`; the core takes plain arguments, or one section of `dmd.params`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from dmd.params.section import Section
+from dmd.models.needs import check_checkpointing, check_null_class
+from dmd.params.dataset import MIRRORS, Dataset, Fetch
+from dmd.params.distill import Distill
+from dmd.params.sampling import Evaluate, Pairs
+from dmd.params.teacher import MADE_HERE, Teacher
+
+
+class ConfigError(ValueError):
+    """A parameter is missing, unknown, out of bounds or at odds with another; the message says which and the cure."""
+
+
+class Config(Section):
+    """All of `params.yaml`."""
+
+    system: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Name of the system: its folder in data/, models/ and metrics/."""
+    root: str
+    """The repository's root, from the folder of the params file; DVC reads it."""
+    file: str
+    """The params file, from the root; DVC reads it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+    """Seed of every random number; with a sample's index it gives the sample's noise."""
+    alpha: Annotated[float, Field(ge=0)]
+    """Weight of the regression loss."""
+    guidance_scale: Annotated[float, Field(ge=0)]
+    """Classifier-free guidance of the pairs and of the real score; 1.0 = off."""
+    dataset: Dataset
+    fetch: Fetch
+    teacher: Teacher
+    pairs: Pairs
+    distill: Distill
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _timesteps_agree(self) -> "Config":
+        if self.teacher.schedule is not None:  # else `fetch` and `teacher` compare with the checkpoint's
+            self.check_timesteps(self.teacher.schedule.num_train_timesteps)
+        return self
+
+    def check_timesteps(self, total: int) -> None:
+        """Hold t* and the solvers' steps against a schedule of `total` timesteps.
+
+        Raises:
+            ValueError: t* lies outside, there are more steps than timesteps, or DDIM's do not divide them.
+        """
+        if self.distill.generator_timestep >= total:
+            raise ValueError(
+                f"distill.generator_timestep {self.distill.generator_timestep} is outside the schedule: "
+                f"0 … {total - 1} (teacher.schedule.num_train_timesteps - 1)"
+            )
+        for name in ("pairs", "evaluate"):
+            steps = getattr(self, name).num_steps
+            if steps > total:
+                raise ValueError(f"{name}.num_steps {steps} is above teacher.schedule.num_train_timesteps {total}")
+            if getattr(self, name).solver == "ddim" and total % steps:
+                raise ValueError(
+                    f"{name}.num_steps {steps} does not divide teacher.schedule.num_train_timesteps {total}, as "
+                    "diffusers' DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
+                )
+
+    def check_checkpoint(self, network: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+        """Hold the params against the configs of a checkpoint's network and of its schedule.
+
+        Raises:
+            ValueError: as `check_timesteps`; or guidance is asked of a network without a null class, or gradient
+                checkpointing of one that has no blocks for it. Names key, value and cure.
+        """
+        self.check_timesteps(schedule["num_train_timesteps"])
+        check_null_class(self.guidance_scale, network.get("num_class_embeds"), self.dataset.num_classes)
+        check_checkpointing(self.distill.gradient_checkpointing, network["_class_name"])
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
+            raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
+        training = self.teacher.training if self.teacher.source == "train" else None
+        if self.guidance_scale != 1.0 and training is not None and training.label_dropout == 0:
+            raise ValueError(
+                f"guidance_scale {self.guidance_scale} needs a teacher that knows the null class, but "
+                "teacher.training.label_dropout is 0; set it above 0, or guidance_scale to 1.0"
+            )
+        if self.teacher.backbone is not None:
+            self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
+            if self.teacher.source in MADE_HERE:
+                check_checkpointing(self.distill.gradient_checkpointing, self.teacher.backbone.class_name)
+        allowed = MIRRORS.get(self.dataset.name, self.fetch.mirrors)
+        for mirror in self.fetch.mirrors:
+            if mirror not in allowed:
+                raise ValueError(
+                    f"fetch.mirrors: {mirror} has no {self.dataset.name} (dataset.name); take {' or '.join(allowed)}"
+                )
+        return self
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a params file.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or a key is wrong; names key, value and what is allowed.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    return parse_config(values, path)
+
+
+def parse_config(values: Any, path: Path) -> Config:
+    """Validate the values of the params file `path`.
+
+    Raises:
+        ConfigError: they are no mapping, or a key is wrong; names key, value and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of parameters, not {type(values).__name__}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_sentence(item)}" for item in error.errors())) from error
+
+
+def _sentence(item: Any) -> str:
+    """One pydantic error as `key: what is allowed (got value)`."""
+    key = ".".join(str(part) for part in item["loc"]) or "params"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its spelling (got {item['input']!r})"
+    if item["type"] in ("missing", "value_error"):
+        return f"{key}: {message}"
+    return f"{key}: {message} (got {item['input']!r})"

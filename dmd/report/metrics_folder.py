@@ -1,0 +1,99 @@
+"""The files of `metrics/<system>/`: what git keeps of a run."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dmd.report.sections import all_chapters
+from dmd.runtime.files import save_json
+from dmd.report.collapse import name_collapse
+from dmd.report.curves import losses_png
+from dmd.report.page import render_page
+from dmd.report.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
+from dmd.report.results import Run
+from dmd.report.tables import headline, steps_table
+
+GRIDS = {
+    "teacher": "samples_teacher.png",
+    "student_before": "samples_before.png",
+    "student": "samples_student.png",
+}
+"""Samples and the picture of each."""
+
+MAX_ROWS = 2000
+"""Of the tables that git keeps: a longer run is averaged over groups of updates."""
+
+DIGITS = 6
+"""Significant digits of numbers that git keeps."""
+
+
+def round_floats(value: Any, digits: int = DIGITS, place: str = "scores") -> Any:
+    """The same nested value, its floats rounded to significant digits.
+
+    Raises:
+        ValueError: a number is not finite; names its place.
+    """
+    if isinstance(value, Mapping):
+        return {key: round_floats(item, digits, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"{place} is {value}: a score must be finite; look for it in the samples, then run evaluate again"
+            )
+        return float(f"{value:.{digits}g}")
+    return value
+
+
+def thin(table: pd.DataFrame, max_rows: int = MAX_ROWS) -> pd.DataFrame:
+    """At most `max_rows` rows: means over equal groups of updates, `step` the last of each group."""
+    size = -(-len(table) // max_rows)
+    if size <= 1:
+        return table
+    groups = (table.index.to_series() - table.index[0]) // size
+    return table.groupby(groups).mean().assign(step=table.groupby(groups)["step"].last())
+
+
+def write_report(folder: Path, run: Run) -> None:
+    """Write metrics.json, losses.csv, health.csv, steps.csv, the pictures and report.html into `folder`.
+
+    The folder is `metrics/<system>`, made if missing.
+
+    Raises:
+        ValueError: a score is not finite or missing, or the history is empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = round_floats(run.scores)
+    save_json(folder / "metrics.json", scores)
+    steps = steps_table(run.params, scores, run.teacher_steps)
+    tables = {"losses": thin(run.losses), "health": thin(run.health), "steps": steps}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+    _draw_pictures(folder, run, tables["losses"])
+    (folder / "report.html").write_text(_page(run, scores), encoding="utf-8")
+
+
+def _page(run: Run, scores: Mapping[str, Any]) -> str:
+    dataset = run.params["dataset"]
+    shape = " × ".join(map(str, dataset["image_shape"]))
+    note = (
+        f"Distribution matching distillation of {dataset['name']}, {shape}: a diffusion model of many steps becomes a "
+        "generator of one network call. All figures and pictures are of this run, but for the tables of the teacher."
+    )
+    if "teacher_note" in scores["run"]:
+        note += f" The teacher is {scores['run']['teacher_note']}: this run shows that the system works, and no more."
+    title = f"{run.params['system']}: one-step generation"
+    return render_page(title, note, headline(scores), all_chapters(run, scores), name_collapse(run.health, scores))
+
+
+def _draw_pictures(folder: Path, run: Run, losses: pd.DataFrame) -> None:
+    labels = run.labels
+    order = grid_order(labels, len(run.samples["student"]))
+    pictures = {file: image_grid(run.samples[name][order], grid_width(labels), 2) for name, file in GRIDS.items()}
+    panels = history_panels(run.history, run.epoch)
+    pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
+    for file, picture in pictures.items():
+        (folder / file).write_bytes(to_png(picture))
+    (folder / "losses.png").write_bytes(losses_png(losses))

@@ -1,0 +1,145 @@
+"""The model card: README.md of the generator's folder, with its figures and a snippet that draws from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dmd.report.page import format_number
+from dmd.report.tables import distance_key, parameter_table, score_table
+
+CONDITIONAL = """from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
+images = pipeline(class_labels={labels}).images
+images[0].save("sample.png")"""
+
+STOCK = """from diffusers import DDIMPipeline
+
+pipeline = DDIMPipeline.from_pretrained("{folder}")
+images = pipeline(batch_size=10, num_inference_steps=1).images
+images[0].save("sample.png")"""
+
+HOW_CONDITIONAL = (
+    "`class_labels` is a class for all images or one for each, 0 … {last}; `batch_size`, `generator` and `latents` are "
+    "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file beside this card."
+)
+
+UNCONDITIONAL = """from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
+images = pipeline(batch_size=10).images
+images[0].save("sample.png")"""
+
+HOW_UNCONDITIONAL = (
+    "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the files beside "
+    "this card: the pipeline, and its network, which diffusers does not have."
+)
+
+HOW_STOCK = (
+    "The scheduler saved here ends at the generator's timestep, so one step of DDIM is the whole way to the image; "
+    "more steps than one are not what it was trained for."
+)
+
+CARD = """---
+{front}---
+
+# {title}
+
+A generator that draws {what} with a single call of its network, distilled from a diffusion model of many steps by
+distribution matching distillation (Yin et al., CVPR 2024, arXiv 2311.18828).
+
+```python
+{snippet}
+```
+
+{how}
+
+## Figures
+
+Measured on {num_samples} of each model from the same noises: means, with standard deviations
+over sets; `nfe` is the number of network calls for an image. The last row is what real images reach that were not used
+for training.
+
+{scores}
+
+`{distance}` is a Fréchet distance to the training images, lower is better. Only the name `fid` stands for the Inception
+network's; a distance in other features carries their name, and the two cannot be compared.
+
+## How it was made
+
+{parameters}
+
+{hashes}
+## Limits
+
+It draws what the teacher can draw, at the teacher's size of {shape}, and nothing else.
+"""
+
+
+def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: Mapping[str, Any], folder: str) -> str:
+    """The text of the card, Markdown with the Hub's front matter.
+
+    Args:
+        params: the whole params file as nested dictionaries.
+        scores: the evaluation's scores, schema of metrics.json.
+        training: facts of the distillation.
+        folder: the generator's folder, as the snippet names it.
+
+    Raises:
+        ValueError: the scores hold no Fréchet distance.
+    """
+    dataset, distance = params["dataset"], distance_key(scores)
+    num_classes = dataset["num_classes"]
+    labels = list(range(num_classes or 0))[:10]
+    snippet, how = (UNCONDITIONAL, HOW_UNCONDITIONAL) if num_classes is None else (CONDITIONAL, HOW_CONDITIONAL)
+    if scores.get("run", {}).get("pipeline") == "DDIMPipeline":
+        snippet, how = STOCK, HOW_STOCK
+    columns = [distance, "fd_to_teacher", "class_accuracy", "nfe", "seconds_per_image"]
+    table = score_table(scores)
+    hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}
+    return CARD.format(
+        front=yaml.safe_dump(_front_matter(params, scores["student"], distance), sort_keys=False, allow_unicode=True),
+        title=f"{params['system']}: one-step generator",
+        what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
+        snippet=snippet.format(folder=folder, labels=labels),
+        how=how.format(last=(num_classes or 0) - 1),
+        num_samples=_samples(scores["student"]),
+        scores=markdown_table(table[[name for name in columns if name in table]]),
+        distance=distance,
+        parameters=markdown_table(parameter_table(params, training)),
+        hashes=markdown_table(pd.DataFrame({"value": hashes})) + "\n" if hashes else "",
+        shape=" × ".join(str(size) for size in dataset["image_shape"]),
+    )
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table in Markdown, its index as first column; numbers to four significant digits."""
+    header = ["", *(str(name) for name in table.columns)]
+    lines = [header, ["---"] * len(header)]
+    lines += [[str(name), *map(format_number, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _samples(student: Mapping[str, Any]) -> str:
+    """How many samples the scores are of."""
+    count, sets = f"{student['num_samples']:,} samples", student.get("num_sets", 1)
+    return count if sets == 1 else f"{sets} disjoint sets of {count}"
+
+
+def _front_matter(params: Mapping[str, Any], student: Mapping[str, Any], distance: str) -> dict[str, Any]:
+    """What the Hub reads: licence, library, task and the student's scores."""
+    names = [distance, *(name for name in ("class_accuracy", "precision", "recall") if name in student)]
+    dataset = params["dataset"]["name"]
+    task = {"type": "unconditional-image-generation", "name": "image generation"}
+    metrics = [{"type": name, "value": student[name], "name": name} for name in names]
+    result = {"task": task, "dataset": {"type": dataset, "name": dataset}, "metrics": metrics}
+    return {
+        "license": "apache-2.0",
+        "library_name": "diffusers",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["dmd", "distillation", "one-step"],
+        "datasets": [dataset],
+        "model-index": [{"name": f"dmd-{params['system']}", "results": [result]}],
+    }

@@ -1,0 +1,94 @@
+"""Work that can be cut off: a folder beside DVC's outputs, named by the content of all that the result depends on."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from dmd.runtime.files import file_sha256, folder_sha256
+from dmd.runtime.locks import alone
+
+TEMPORARY_COPIES = "/.dvc/tmp/exps/"
+"""Where `dvc exp run --temp` and `--queue` put their copies of the repository, each under a name of its own."""
+
+KEPT = "kept"
+"""Marks a finished run's folder that later runs may take from."""
+
+
+def work_root() -> Path:
+    """`$DMD_WORK`, else `.work` of the repository.
+
+    In DVC's temporary copies of a repository that is the original's: a copy is not found again after a kill.
+    """
+    repository = Path.cwd().as_posix().partition(TEMPORARY_COPIES)[0]
+    return Path(os.environ.get("DMD_WORK") or f"{repository}/.work")
+
+
+def is_worker() -> bool:
+    """Whether this process only helps with work that another one assembles: `$DMD_WORKER` is set to anything."""
+    return bool(os.environ.get("DMD_WORKER"))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of its run that writes files; the launcher numbers them in `$RANK`."""
+    return int(os.environ.get("RANK") or 0) == 0
+
+
+def alone_in(work: Path) -> AbstractContextManager[None]:
+    """The context in which a run uses its work folder; a second run there is refused.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    lock = work.with_name(f"{work.name}.lock")
+    return alone(lock, f"the same `{work.parent.name}`") if is_first_process() else nullcontext()
+
+
+def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:
+    """Hash of the content of every input, the params and the source of every loaded module of this project, 16 hex."""
+    hashes = {path.as_posix(): folder_sha256(path) if path.is_dir() else file_sha256(path) for path in inputs}
+    parts = json.dumps([hashes, params, loaded_sources()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def work_folder(stage: str, inputs: Sequence[Path], params: Mapping[str, Any]) -> Path:
+    """`<work root>/<stage>/<fingerprint>`, made if missing.
+
+    A killed stage finds its own work there; a changed input, parameter or source leads elsewhere.
+    """
+    folder = work_root() / stage / fingerprint(inputs, params)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / KEPT).unlink(missing_ok=True)
+    return folder
+
+
+def finish(work: Path) -> None:
+    """Remove a finished run's work folder; a kill leaves it whole or out of the way, never half."""
+    rubbish = work.with_name(f"{work.name}.{os.getpid()}.old")
+    if work.exists():
+        os.replace(work, rubbish)
+    for folder in work.parent.glob(f"{work.name}.*.old"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_alone(work: Path) -> None:
+    """Keep a finished run's work folder for later runs, in place of the one kept before beside it."""
+    for mark in work.parent.glob(f"*/{KEPT}"):
+        if mark.parent != work:
+            finish(mark.parent)
+    (work / KEPT).touch()
+
+
+def loaded_sources() -> dict[str, str]:
+    """SHA-256 of the source of every loaded module of this project and of the running command.
+
+    By file name, seen from the working directory: a copy of the repository has the same names.
+    """
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("dmd", "stages", "__main__")]
+    files = {Path(file) for module in modules if (file := getattr(module, "__file__", None))}
+    return {os.path.relpath(path): file_sha256(path) for path in sorted(files) if path.suffix == ".py"}

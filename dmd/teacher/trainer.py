@@ -1,0 +1,119 @@
+"""Training a teacher: denoising score matching on real images (Ho et al. 2020, eq. 14), with label dropout and EMA."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from dmd.training.prefetch import ReadAhead
+from dmd.runtime.files import TrainingState
+from dmd.datasets.registry import to_images
+from dmd.diffusion.denoiser import Denoiser
+from dmd.training.learner import SETTLE_STEPS, Learner, settle
+from dmd.distill.losses import denoising_loss
+from dmd.training.accelerator import build_accelerator
+from dmd.runtime.progress import track
+from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
+from dmd.params.teacher import Training
+from dmd.types import Labels, Pixels
+
+logger = logging.getLogger(__name__)
+
+
+class TeacherTrainer:
+    """Trains a denoiser on images; resumable, and the same whatever the number of processes."""
+
+    def __init__(
+        self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: Training, seed: int
+    ) -> None:
+        """Take the images of one split, with labels where the network has classes; its last class is the null class.
+
+        Raises:
+            ValueError: the batch size does not fit the processes, or the launcher is at another precision.
+        """
+        self.accelerator = build_accelerator(settings.mixed_precision, "teacher.training.mixed_precision")
+        if settings.batch_size % self.accelerator.num_processes:
+            raise ValueError(
+                f"teacher.training.batch_size {settings.batch_size} is not a multiple of "
+                f"{self.accelerator.num_processes} processes"
+            )
+        self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
+        self.schedule = denoiser.schedule
+        self.backbone: ModelMixin = denoiser.backbone
+        self.learner = Learner(
+            self.accelerator,
+            denoiser.train(),
+            settings.learning_rate,
+            settings.betas,
+            settings.weight_decay,
+            settings.max_grad_norm,
+        ).schedule("cosine", settings.warmup_steps, settings.steps)
+        self.denoiser = self.learner.module
+        self._ahead = ReadAhead(self._batch, self.accelerator.device)
+        self.average = EMAModel(self.backbone.parameters(), decay=settings.ema_decay, foreach=True)
+        self.state = TrainingState(
+            {"backbone": self.backbone},
+            {"optimizer": self.learner.optimizer},
+            {"lr_scheduler": self.learner.lr_scheduler},
+            {"backbone": self.average},
+        )
+
+    def run(self, work: Path) -> list[float]:
+        """Train to the last step from the newest checkpoint in `work`; returns the loss of every step.
+
+        The network then holds the averaged weights.
+
+        Raises:
+            FloatingPointError: a loss or gradient norm is not finite; names the first such step.
+        """
+        settings = self.settings
+        start, losses = self.state.resume(work)
+        losses = losses or []
+        logger.info("training from step %d of %d", start, settings.steps)
+        pending: list[Tensor] = []
+        for step in track(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
+            pending.append(self.update(step))
+            ends = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps
+            if ends or (step + 1) % SETTLE_STEPS == 0:
+                settle(self.learner)
+            if ends:
+                losses.extend(self.accelerator.reduce(torch.stack(pending), "mean").tolist())
+                logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
+                pending.clear()
+                if self.accelerator.is_main_process:
+                    self.state.save(work, step + 1, losses)
+        self.average.copy_to(self.backbone.parameters())
+        return losses
+
+    def update(self, step: int) -> Tensor:
+        """One optimiser update on batch `step`; returns this process's loss."""
+        batch = self._ahead(step)
+        x_t = self.schedule.add_noise(batch["x0"], batch["eps"], batch["t"])
+        weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)
+        loss = denoising_loss(self.denoiser(x_t, batch["t"], batch.get("labels")), batch["x0"], weight)
+        self.learner.descend(loss, step, {"loss": loss})
+        self.average.step(self.backbone.parameters())
+        return loss.detach()
+
+    def _batch(self, step: int) -> Mapping[str, Tensor]:
+        """This process's part of batch `step`, on the host: images, noise, timesteps and labels of the seed."""
+        accelerator, settings = self.accelerator, self.settings
+        size = settings.batch_size // accelerator.num_processes
+        first = step * settings.batch_size + accelerator.process_index * size
+        indices = range(first, first + size)
+        rows = batch_order(self.seed, first, size, len(self.pixels))
+        x0 = to_images(self.pixels[rows])
+        batch = {
+            "x0": x0,
+            "eps": sample_noise(self.seed, indices, x0.shape[1:], Stream.TEACHER_NOISE),
+            "t": sample_integers(self.seed, indices, 0, self.schedule.num_timesteps, Stream.TEACHER_TIME),
+        }
+        if self.labels is not None:
+            dropped = sample_uniform(self.seed, indices, Stream.TEACHER_DROPOUT) < settings.label_dropout
+            null_label = self.backbone.config.num_class_embeds - 1
+            batch["labels"] = self.labels[rows].masked_fill(dropped, null_label)
+        return batch

@@ -1,0 +1,30 @@
+"""The precision of a training's passes: a tracked param decides it, not what a launcher left in the environment."""
+
+import os
+
+from accelerate import Accelerator
+
+from dmd.params.section import MixedPrecision
+
+VARIABLE = "ACCELERATE_MIXED_PRECISION"
+"""Where accelerate's launcher leaves what it was told or configured."""
+
+
+def build_accelerator(mixed_precision: MixedPrecision, key: str) -> Accelerator:
+    """The accelerator of a training: passes in float32, or under autocast to bfloat16; weights are float32 in both.
+
+    Raises:
+        ValueError: the environment asks for another precision than the param `key`, or the device has no bfloat16.
+    """
+    wanted, launched = mixed_precision or "no", os.environ.get(VARIABLE, "no")
+    if launched not in ("no", wanted):
+        raise ValueError(
+            f"{VARIABLE} is {launched}, but {key} is {mixed_precision or 'null'}: the launcher sets it, and DVC would "
+            f"not know; set {key} instead, to bf16 or null, and launch with --mixed_precision no"
+        )
+    try:
+        return Accelerator(mixed_precision=wanted)
+    except ValueError as error:
+        if mixed_precision is None:
+            raise
+        raise ValueError(f"{key} {mixed_precision}: {error} Set it to null") from error

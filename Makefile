@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro bench test test-slow browser screenshot lint format deps tables transcripts lock clean
+.PHONY: help setup repro bench test test-slow browser screenshot lint format tables transcripts lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,11 +51,11 @@ screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
 test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
 	$(BIN)/python -m pytest -q -m "slow or gpu"
 
-lint: $(STAMP) ## style, types, stage dependencies, and whether dvc.lock agrees with the code
+lint: $(STAMP) ## style, types, import directions, and whether dvc.lock agrees with the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tools.dvc_deps --check
+	$(BIN)/lint-imports
 	$(BIN)/python -m tools.tables --check
 	$(BIN)/python -m tools.plots --check
 	$(BIN)/python -m tools.check_lock
@@ -63,9 +63,6 @@ lint: $(STAMP) ## style, types, stage dependencies, and whether dvc.lock agrees 
 format: $(STAMP) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-deps: $(STAMP) ## write each stage's import closure into dvc.yaml
-	$(BIN)/python -m tools.dvc_deps
 
 tables: $(STAMP) ## write the tables of README.md and docs/, and docs/plots, from the files of runs
 	$(BIN)/python -m tools.tables
@@ -81,4 +78,4 @@ lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay
 
 clean: ## remove caches of tools; data, models and the environment stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find dmd stages tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find dmd stages tools benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,11 +11,11 @@ from benchmarks import peers
 from benchmarks.repeats import summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.features.feature_net import load_features
-from dmd.evaluate.noises import Batch
 from dmd.diffusion.sampler import sample
+from dmd.evaluate.noises import Batch
 from dmd.evaluate.scores import score
 from dmd.evaluate.summaries import Summary, summarise, summarise_pixels
+from dmd.features.feature_net import load_features
 
 RESULTS = Path(__file__).resolve().parent / "results"
 COUNT = 50

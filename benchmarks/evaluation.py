@@ -14,13 +14,14 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.evaluate.frechet import frechet_distance, kernel_distance
-from dmd.features.feature_net import load_features
 from dmd.diffusion.generator import OneStepGenerator
+from dmd.evaluate.frechet import frechet_distance
+from dmd.evaluate.kernel import kernel_distance
 from dmd.evaluate.neighbours import precision_recall
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import NUM_NEIGHBOURS, score
 from dmd.evaluate.summaries import Summary, summarise_model, summarise_pixels
+from dmd.features.feature_net import load_features
 
 COUNT = 5000
 STUDENT = 10_000

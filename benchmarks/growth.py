@@ -12,12 +12,13 @@ import torch
 from benchmarks.repeats import summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, peak_memory, repeated
-from dmd.features.feature_net import load_features
-from dmd.evaluate.noises import Batch
-from dmd.datasets.pairs import PairRecipe, make_pairs, shard_rows, write_shards
-from dmd.pairs.chunks import Pieces
+from dmd.datasets.pairs import shard_rows, write_shards
 from dmd.diffusion.sampler import sample
+from dmd.evaluate.noises import Batch
 from dmd.evaluate.summaries import summarise
+from dmd.features.feature_net import load_features
+from dmd.pairs.chunks import Chunks
+from dmd.pairs.recipe import PairRecipe, make_pairs
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = {
@@ -44,9 +45,9 @@ def pairs(count: int) -> Job:
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as out:
-            pieces = Pieces(Path(work), BATCH)
-            pieces.make(count, partial(make_pairs, shipped.guided, recipe))
-            write_shards(Path(out), shards, pieces.read, recipe, "")
+            chunks = Chunks(Path(work), BATCH)
+            chunks.make(count, partial(make_pairs, shipped.guided, recipe))
+            write_shards(Path(out), shards, chunks.read, recipe.columns)
 
     return run
 

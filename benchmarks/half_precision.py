@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns
-from dmd.diffusion.denoiser import BaseDenoiser, Denoiser, with_guidance
+from dmd.diffusion.denoiser import BaseDenoiser, Denoiser
+from dmd.diffusion.guidance import with_guidance
 from dmd.distill.distiller import Distiller
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -75,7 +75,7 @@ def options() -> Jobs:
 
 
 def plain() -> Jobs:
-    """The same pass where freed memory goes back to the system, as it does without `stages.command.cli.keep_freed_memory`."""
+    """The same pass where freed memory goes back to the system, as it does without `keep_freed_memory`."""
     shipped = Shipped()
     return {"eager": network(shipped, shipped.teacher.backbone)}
 

@@ -17,7 +17,7 @@ Draw = Callable[[], Any]
 class GuidedUNet(UNet2DModel):
     """The network with its labels and guidance inside, since these pipelines pass neither; one call of twice the batch.
 
-    The combination is that of `dmd.diffusion.denoiser.GuidedDenoiser`, of predicted noises: x0 is linear in them.
+    The combination is that of `dmd.diffusion.guidance.GuidedDenoiser`, of predicted noises: x0 is linear in them.
     """
 
     labels: Tensor

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dmd.params.config import Config, load_config
+from dmd.datasets.labels import stored_labels
+from dmd.datasets.pairs import PairStore, shard_rows, write_shards
 from dmd.datasets.registry import Split, load_dataset
-from dmd.diffusion.denoiser import BaseDenoiser, with_guidance
+from dmd.diffusion.denoiser import BaseDenoiser
+from dmd.diffusion.guidance import with_guidance
 from dmd.distill.distiller import Distiller
-from dmd.datasets.pairs import PairRecipe, PairStore, shard_rows, write_shards
 from dmd.features.perceptual import build_perceptual
 from dmd.models.teacher import Teacher
+from dmd.params.config import Config, load_config
 from dmd.types import Pixels
 from stages.teacher import fresh
 
@@ -72,17 +74,13 @@ class Shipped:
 
     def write_pairs(self, count: int) -> Path:
         """A folder of `count` pairs of random images: their values do not matter to time or memory."""
-        sampling, shape = self.config.pairs, self.config.dataset.image_shape
-        solver = sampling.solver, sampling.num_steps, sampling.timestep_spacing
-        scale = self.config.guidance_scale
-        recipe = PairRecipe(0, shape, self.classes, scale, self.teacher.scheduler_config, *solver)
         labels = self.labels(count)
         index = torch.arange(count)
         pairs = {"z": self.noise(count), "x0": self.noise(count, 1).clamp(-1, 1), "index": index}
-        pairs["label"] = torch.full_like(index, -1) if labels is None else labels
+        pairs["label"] = stored_labels(labels, count)
         folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
-        shards = shard_rows(count, sampling.shard_size)
-        write_shards(folder, shards, lambda rows: {name: part[list(rows)] for name, part in pairs.items()}, recipe, "")
+        shards = shard_rows(count, self.config.pairs.shard_size)
+        write_shards(folder, shards, lambda rows: {name: part[list(rows)] for name, part in pairs.items()}, {})
         return folder
 
     def distiller(self, pairs: Path, **changes: Any) -> Distiller:

@@ -1,6 +1,7 @@
 """Distribution matching distillation as a plain loop: eager, one pass after the other, every loss logged at once.
 
-The same equations, batch sizes, rates and averaging as `dmd.distill.distiller`, written for the eye and not for the clock.
+The same equations, batch sizes, rates and averaging as `dmd.distill.distiller`, written for the eye and not for the
+clock.
 """
 
 import copy

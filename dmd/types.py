@@ -3,11 +3,16 @@
 Legend: `batch` samples, `channels`, `height`, `width` of an image. Images are in [-1, 1] everywhere in `dmd`.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 Images = Float[Tensor, "batch channels height width"]
 """Images, noise or predictions of either: float, [B, C, H, W]."""
+
+IMAGE_CHANNELS = (1, 3)
+"""Of pictures: grey, or red, green and blue."""
 
 Pixels = UInt8[Tensor, "batch channels height width"]
 """Stored images: 0 … 255, [B, C, H, W]."""
@@ -29,3 +34,11 @@ Features = Float[Tensor, "batch dimensions"]
 
 Reference = Float[Tensor, "others dimensions"]
 """Feature vectors of another set, [M, D]."""
+
+
+Logits = Float[Tensor, "batch classes"]
+"""Unnormalised log-probabilities of the classes, [B, K]."""
+
+
+Model = Callable[[Images, Labels | None], Images]
+"""From noise and labels to images, on one device."""

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import torch
 
-from dmd.runtime.files import whole_folder
-from dmd.params.config import Config
-from dmd.distill.loop import Distillation
-from dmd.distill.distiller import Distiller
 from dmd.datasets.pairs import PairStore
+from dmd.distill.distiller import Distiller
+from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
 from dmd.models.pipeline import save_generator
 from dmd.models.teacher import Teacher
+from dmd.params.config import Config
+from dmd.runtime.files import whole_folder
+from dmd.runtime.places import Places
 from dmd.runtime.work_folder import alone_in, finish, work_folder
 from stages import live
 from stages.command import cli
@@ -19,15 +20,15 @@ from stages.command import cli
 
 def prepare(config: Config) -> Distillation:
     """The run that the params describe, in its work folder."""
-    data, models, settings = Path("data", config.system), Path("models", config.system), config.distill
-    inputs = [models / "teacher", data / "pairs", data / "weights" / "perceptual"]
+    places, settings = Places(config.system), config.distill
+    inputs = [places.teacher, places.pairs, places.weights("perceptual")]
     params = config.model_dump(mode="json", include={"seed", "alpha", "guidance_scale", "dataset", "distill"})
     work = work_folder("distill", inputs, params)
     torch.manual_seed(config.seed)
     distiller = Distiller(
-        Teacher.load(models / "teacher").denoiser,
-        PairStore(data / "pairs"),
-        build_perceptual(settings.perceptual.name, settings.perceptual.resolution, data / "weights" / "perceptual"),
+        Teacher.load(places.teacher).denoiser,
+        PairStore(places.pairs),
+        build_perceptual(settings.perceptual.name, settings.perceptual.resolution, places.weights("perceptual")),
         settings,
         regression_weight=config.alpha,
         guidance_scale=config.guidance_scale,
@@ -40,15 +41,15 @@ def prepare(config: Config) -> Distillation:
 
 def main(config: Config) -> None:
     """Write the generator to models/<system>/generator and the training history to data/<system>/training."""
-    run, models = prepare(config), Path("models", config.system)
+    run, places = prepare(config), Places(config.system)
     with alone_in(run.work):
         run.run()
         if run.distiller.accelerator.is_main_process:
-            with whole_folder(Path("data", config.system, "training")) as out:
+            with whole_folder(places.training) as out:
                 run.save(out)
-            scheduler_config = Teacher.load(models / "teacher").scheduler_config
+            scheduler_config = Teacher.load(places.teacher).scheduler_config
             timestep, classes = config.distill.generator_timestep, config.dataset.num_classes
-            save_generator(models / "generator", run.distiller.generator_backbone, scheduler_config, timestep, classes)
+            save_generator(places.generator, run.distiller.generator_backbone, scheduler_config, timestep, classes)
             finish(run.work)
 
 

@@ -1,17 +1,17 @@
 """Stage `fetch`: the real images and the pretrained weights, verified. The only stage that uses the network."""
 
 import logging
-from pathlib import Path
 
-from dmd.fetch import sources
-from dmd.models.compatibility import check_agreement
-from dmd.params.config import Config
 from dmd.datasets.registry import check_dataset
+from dmd.fetch import sources
+from dmd.fetch.dataset import find_images, place_dataset
 from dmd.fetch.downloads import downloads_folder, obtain
 from dmd.fetch.features import check_feature_net, place_feature_net
-from dmd.fetch.dataset import find_images, place_dataset
+from dmd.fetch.perceptual import place_perceptual
 from dmd.fetch.teacher import find_teacher, place_teacher
-from dmd.fetch.weights_folder import place_perceptual
+from dmd.models.compatibility import check_agreement
+from dmd.params.config import Config
+from dmd.runtime.places import Places
 from stages.command import cli
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,10 @@ def main(config: Config) -> None:
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
-        found = check_agreement(*teacher.configs, schedule, dataset.image_shape, dataset.num_classes)
-        config.check_checkpoint(teacher.configs[0], found)
+        found = check_agreement(
+            *teacher.configs, schedule, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
+        )
+        config.check_timesteps(found["num_train_timesteps"])
 
     perceptual = config.distill.perceptual.name
     features = config.evaluate.features
@@ -39,12 +41,12 @@ def main(config: Config) -> None:
     for source in filter(None, (*needed, sources.features(features))):
         obtain(source.originals, source.mirrors, downloads, timeout)
 
-    data = Path("data") / config.system
-    place_dataset(dataset.name, images, dataset.image_shape, downloads, data / "dataset")
-    place_teacher(teacher, data / "weights" / "teacher")
-    place_feature_net(features, downloads, data / "weights" / "features")
-    place_perceptual(perceptual, downloads, data / "weights" / "perceptual")
-    logger.info("%s: %s is in place", data / "dataset", dataset.name)
+    places = Places(config.system)
+    place_dataset(dataset.name, images, dataset.image_shape, downloads, places.dataset)
+    place_teacher(teacher, places.weights("teacher"))
+    place_feature_net(features, downloads, places.weights("features"))
+    place_perceptual(perceptual, downloads, places.weights("perceptual"))
+    logger.info("%s: %s is in place", places.dataset, dataset.name)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """Stage `pairs`: pre-compute noise-image pairs with the teacher's deterministic ODE."""
 
 from functools import partial
-from pathlib import Path
 
 from accelerate import Accelerator
 
-from dmd.runtime.files import folder_sha256, whole_folder
-from dmd.training.compile import compile_network
-from dmd.params.config import Config
-from dmd.diffusion.denoiser import with_guidance
-from dmd.datasets.pairs import PairRecipe, make_pairs, shard_name, shard_rows, write_shards
-from dmd.pairs.chunks import Pieces
-from dmd.diffusion.sampler import check_steps
+from dmd.datasets.pairs import shard_name, shard_rows, write_shards
+from dmd.diffusion.guidance import with_guidance
 from dmd.models.teacher import Teacher
+from dmd.pairs.chunks import Chunks
+from dmd.pairs.recipe import PairRecipe, make_pairs
+from dmd.params.config import Config
+from dmd.runtime.files import folder_sha256, whole_folder
+from dmd.runtime.places import Places
 from dmd.runtime.work_folder import is_worker, keep_alone, work_folder
+from dmd.training.compile import compile_network
 from stages.command import cli
 
 
@@ -23,9 +23,9 @@ def main(config: Config) -> None:
     Any number of processes may run this at once: they share the rows. With $DMD_WORKER set, it only makes rows.
     """
     accelerator = Accelerator()
-    folder, settings, dataset = Path("models", config.system, "teacher"), config.pairs, config.dataset
-    teacher = Teacher.load(folder)
-    check_steps(teacher.scheduler_config, settings.solver, settings.num_steps)
+    places, settings, dataset = Places(config.system), config.pairs, config.dataset
+    teacher = Teacher.load(places.teacher)
+    settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "pairs")
     recipe = PairRecipe(
         config.seed,
         dataset.image_shape,
@@ -39,21 +39,20 @@ def main(config: Config) -> None:
     params = config.model_dump(mode="json", include={"seed", "dataset", "guidance_scale", "pairs"})
     for key in ("count", "shard_size"):
         del params["pairs"][key]  # neither changes a pair
-    work = work_folder(f"pairs/{config.system}", [folder], params)
-    pieces = Pieces(work, settings.batch_size)
+    work = work_folder(f"pairs/{config.system}", [places.teacher], params)
+    chunks = Chunks(work, settings.batch_size)
     if settings.compile:
         compile_network(teacher.backbone, accelerator.device, "pairs.compile")
     denoiser = with_guidance(teacher.denoiser, config.guidance_scale, dataset.num_classes).to(accelerator.device)
     shards = shard_rows(settings.count, settings.shard_size)
     assembles = accelerator.is_main_process and not is_worker()
     if assembles:
-        pieces.verify()
-    pieces.make(settings.count, partial(make_pairs, denoiser, recipe))
+        chunks.verify()
+    chunks.make(settings.count, partial(make_pairs, denoiser, recipe))
     if assembles:
-        out = Path("data", config.system, "pairs")
-        with whole_folder(out) as part:
-            write_shards(part, shards, pieces.read, recipe, folder_sha256(folder))
-        pieces.keep(out, [shard_name(number) for number in range(len(shards))], shards)
+        with whole_folder(places.pairs) as part:
+            write_shards(part, shards, chunks.read, recipe.columns | {"teacher_sha256": folder_sha256(places.teacher)})
+        chunks.keep(places.pairs, [shard_name(number) for number in range(len(shards))], shards)
         keep_alone(work)
 
 

@@ -3,10 +3,11 @@
 import logging
 from pathlib import Path
 
-from dmd.report.model_card import model_card
 from dmd.params.config import Config
 from dmd.report.metrics_folder import round_floats, write_report
+from dmd.report.model_card import model_card
 from dmd.report.results import Run
+from dmd.runtime.places import Places
 from stages.command import cli
 
 logger = logging.getLogger(__name__)
@@ -14,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 def main(config: Config) -> None:
     """Write metrics/<system>: scores, tables, pictures and report.html; and the card in models/<system>/generator."""
-    data, generator = Path("data", config.system), Path("models", config.system, "generator")
-    folder, tables = Path("metrics", config.system), Path("docs", "tables", config.system)
-    run = Run.load(config.model_dump(mode="json"), data / "evaluation", data / "training", tables)
-    write_report(folder, run)
+    places, tables = Places(config.system), Path("docs", "tables", config.system)
+    generator = places.generator
+    run = Run.load(config.model_dump(mode="json"), places.evaluation, places.training, tables)
+    write_report(places.metrics, run)
     generator.mkdir(parents=True, exist_ok=True)
     card = model_card(run.params, round_floats(run.scores), run.training, generator.as_posix())
     (generator / "README.md").write_text(card, encoding="utf-8")
-    logger.info("%s and %s are written", folder / "report.html", generator / "README.md")
+    logger.info("%s and %s are written", places.metrics / "report.html", generator / "README.md")
 
 
 if __name__ == "__main__":

@@ -5,20 +5,22 @@ from typing import Any
 
 import torch
 
-from dmd.models.compatibility import canonical_scheduler, check_agreement, without_own_betas
-from dmd.models.backbones import build_backbone, scheduler_config
-from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
-from dmd.params.config import Config
 from dmd.datasets.registry import load_dataset
+from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.teacher import Teacher
-from dmd.teacher.trainer import TeacherTrainer
+from dmd.params.config import Config
+from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
+from dmd.runtime.places import Places
 from dmd.runtime.work_folder import alone_in, finish, work_folder
+from dmd.teacher.network import build_backbone
+from dmd.teacher.scheduler import canonical_scheduler, scheduler_config
+from dmd.teacher.trainer import TeacherTrainer
 from stages.command import cli
 
 
 def main(config: Config) -> None:
     """Write the teacher to models/<system>/teacher: converted from its source, trained on the dataset, or untrained."""
-    out = Path("models", config.system, "teacher")
+    out = Places(config.system).teacher
     if config.teacher.source == "train":
         train(config, out)
     elif config.teacher.source == "random":
@@ -30,12 +32,14 @@ def main(config: Config) -> None:
 
 def bring(config: Config, out: Path) -> None:
     """Convert what `fetch` brought."""
-    source, dataset = Path("data", config.system, "weights", "teacher"), config.dataset
+    source, dataset = Places(config.system).weights("teacher"), config.dataset
     network, schedule = load_json(source / "config.json"), config.teacher.schedule
     described = without_own_betas(network, load_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
-    found = check_agreement(network, described, wanted, dataset.image_shape, dataset.num_classes)
-    config.check_checkpoint(network, found)
+    found = check_agreement(
+        network, described, wanted, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
+    )
+    config.check_timesteps(found["num_train_timesteps"])
     backbone = Teacher.load(source).backbone
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
@@ -58,7 +62,7 @@ def fresh(config: Config) -> Teacher:
 
 def train(config: Config, out: Path) -> None:
     """Train from scratch; a killed run goes on from its last checkpoint."""
-    dataset, recipe = Path("data", config.system, "dataset"), config.teacher.training
+    dataset, recipe = Places(config.system).dataset, config.teacher.training
     params = {"seed": config.seed, "teacher": config.teacher.model_dump(), "dataset": config.dataset.model_dump()}
     work = work_folder("teacher", [dataset], params)
     if recipe is None:

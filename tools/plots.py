@@ -6,10 +6,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from dmd.runtime.files import load_json
 from dmd.params.config import load_config
 from dmd.report.curves import exactness_curves, steps_curves, timesteps_curves
 from dmd.report.tables import distance_key
+from dmd.runtime.files import load_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = {"mnist-small": "params.yaml", "celeba": "pipelines/celeba/params.yaml"}

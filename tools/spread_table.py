@@ -11,11 +11,10 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.params.config import load_config
 from dmd.evaluate.noises import Noises
+from dmd.evaluate.scores import distance_name, over_sets
 from dmd.models.pipeline import load_generator
-from dmd.evaluate.scores import distance_name
-from dmd.evaluate.spread import over_sets
+from dmd.params.config import load_config
 from tools.scorer import Scorer
 
 

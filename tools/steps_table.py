@@ -8,18 +8,18 @@ from typing import Annotated, Any, NamedTuple
 import pandas as pd
 import torch
 import typer
+from accelerate.utils import tqdm
 
-from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
-from dmd.params.config import Config, load_config
-from dmd.diffusion.denoiser import with_guidance
+from dmd.diffusion.guidance import with_guidance
+from dmd.diffusion.sampler import count_nfe, sample
 from dmd.evaluate.latency import TimedModel
 from dmd.evaluate.noises import Noises
-from dmd.runtime.progress import track
-from dmd.diffusion.sampler import count_nfe, sample
-from dmd.params.sampling import Sampling
 from dmd.models.teacher import Teacher
-from dmd.types import Images, Labels
+from dmd.params.config import Config, load_config
+from dmd.params.sampling import Sampling
+from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
 from dmd.runtime.work_folder import work_folder
+from dmd.types import Images, Labels
 from tools.scorer import SETS, Scorer
 
 Row = dict[str, Any]
@@ -84,13 +84,13 @@ class Bench:
     @torch.no_grad()
     def draw(self, setting: Setting, noises: Noises) -> Drawn:
         """Draw from all of the noises; a few steps of the first batch go before, untimed."""
-        size = self.scorer.batch_size
+        size = self.scorer.setup.batch_size
         timed = TimedModel(partial(self._solve, setting), self.scorer.device)
         self._solve(setting._replace(num_steps=min(setting.num_steps, WARM_UP_STEPS)), *noises.batch(0, size))
         title = f"{setting.solver} {setting.num_steps}, guidance {setting.guidance_scale:g}"
         parts = [
             (timed(z, labels).clamp(-1, 1), labels)
-            for z, labels in track(noises.batches(size), title, total=-(-noises.count // size), unit="batch")
+            for z, labels in tqdm(noises.batches(size), title, total=-(-noises.count // size), unit="batch")
         ]
         labels = None if parts[0][1] is None else torch.cat([part[1] for part in parts if part[1] is not None])
         return Drawn(torch.cat([part[0] for part in parts]), labels, timed.seconds_per_image)

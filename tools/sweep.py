@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from dmd.runtime.files import folder_sha256
 from dmd.params.config import Config, load_config
+from dmd.runtime.files import folder_sha256
 from dmd.runtime.work_folder import finish
 from stages.distill import prepare
 from tools.overrides import grid, override

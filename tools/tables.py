@@ -14,9 +14,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from dmd.runtime.files import load_json
 from dmd.report.page import format_number
 from dmd.report.tables import score_table
+from dmd.runtime.files import load_json
 from tools.check_lock import other_params
 
 ROOT = Path(__file__).resolve().parent.parent

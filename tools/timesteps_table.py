@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.params.config import load_config
 from dmd.diffusion.generator import OneStepGenerator
 from dmd.models.teacher import Teacher
+from dmd.params.config import load_config
 from tools.scorer import Scorer
 
 

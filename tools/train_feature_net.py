@@ -19,10 +19,10 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dmd.runtime.files import file_sha256, save_json
-from dmd.datasets.registry import to_images
-from dmd.features.feature_net import LeNet
 from dmd.datasets.mnist import load_mnist
+from dmd.datasets.registry import to_images
+from dmd.features.lenet import LeNet
+from dmd.runtime.files import file_sha256, save_json
 from dmd.types import Images, Labels
 
 logger = logging.getLogger(__name__)

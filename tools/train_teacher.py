@@ -6,8 +6,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from dmd.runtime.files import file_sha256, load_json, save_json
 from dmd.params.config import Config
+from dmd.runtime.files import file_sha256, load_json, save_json
 from stages.command import cli
 from stages.teacher import train
 from tools.scorer import SETS

@@ -1,0 +1,4 @@
+"""Images and pairs on disk, and what their labels mean.
+
+May import `runtime` and `types`.
+"""

@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,69 +11,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dmd.runtime.files import file_sha256, save_tensors
-from dmd.diffusion.denoiser import BaseDenoiser
-from dmd.diffusion.rng import Stream, sample_noise
-from dmd.diffusion.sampler import count_nfe, sample
-from dmd.types import Labels
 
 MANIFEST = "manifest.csv"
 NAMES = ("z", "x0", "label", "index")
 
 
-@dataclass(frozen=True)
-class PairRecipe:
-    """All that a pair depends on, besides its index and the teacher's weights."""
-
-    seed: int
-    image_shape: tuple[int, ...]
-    num_classes: int | None
-    guidance_scale: float
-    scheduler_config: Mapping[str, Any]
-    solver: str
-    num_steps: int
-    timestep_spacing: str
-
-    @property
-    def nfe(self) -> int:
-        """Network calls a pair."""
-        return count_nfe(self.scheduler_config, self.solver, self.num_steps, self.timestep_spacing)
-
-
-def balanced_labels(indices: Sequence[int], num_classes: int | None) -> Labels | None:
-    """Class `index mod num_classes` for each index; none for an unconditional model."""
-    return None if num_classes is None else torch.tensor([index % num_classes for index in indices])
-
-
 def shard_rows(count: int, shard_size: int) -> list[range]:
     """The rows of each shard, in order; the last may be shorter."""
     return [range(first, min(first + shard_size, count)) for first in range(0, count, shard_size)]
-
-
-def make_pairs(denoiser: BaseDenoiser, recipe: PairRecipe, rows: range) -> dict[str, Tensor]:
-    """Pairs of the given rows, on the CPU: `z`, `x0` [N, C, H, W] float32, `label`, `index` [N] int64.
-
-    x0 is the teacher's ODE solution from z ~ N(0, I), all rows in one batch. Row i is a function of the recipe and i;
-    to the bit it also depends on the size of the batch, hence the fixed batches of `dmd.pairs.chunks`. Label -1 means none.
-    """
-    device = next(denoiser.parameters()).device
-    z = sample_noise(recipe.seed, rows, recipe.image_shape, Stream.PAIRS)
-    labels = balanced_labels(rows, recipe.num_classes)
-    x0 = sample(
-        denoiser,
-        z.to(device),
-        None if labels is None else labels.to(device),
-        recipe.scheduler_config,
-        recipe.solver,
-        recipe.num_steps,
-        recipe.timestep_spacing,
-    )
-    index = torch.tensor(list(rows))
-    return {
-        "z": z,
-        "x0": x0.float().cpu(),
-        "label": torch.full_like(index, -1) if labels is None else labels,
-        "index": index,
-    }
 
 
 def shard_name(number: int) -> str:
@@ -86,16 +30,15 @@ def write_shards(
     out: Path,
     shards: Sequence[range],
     read: Callable[[range], Mapping[str, Tensor]],
-    recipe: PairRecipe,
-    teacher_sha256: str,
+    columns: Mapping[str, Any],
 ) -> None:
     """Write to `out` a shard for each range of rows, as `read` gives them, and the manifest: one line a shard.
+
+    `columns` says of every shard how its pairs were made.
 
     Raises:
         ValueError: `read` gave other rows than were asked for, or an image that is not finite; names the row.
     """
-    settings = asdict(recipe)
-    kept = {key: settings[key] for key in ("seed", "guidance_scale", "solver", "num_steps", "timestep_spacing")}
     lines = []
     for number, rows in enumerate(shards):
         pairs, path = read(rows), out / shard_name(number)
@@ -108,10 +51,9 @@ def write_shards(
             )
         save_tensors(path, pairs)
         lines.append(
-            {"shard": path.name, "first": rows.start, "last": rows.stop - 1, "sha256": file_sha256(path), **kept}
+            {"shard": path.name, "first": rows.start, "last": rows.stop - 1, "sha256": file_sha256(path), **columns}
         )
-    table = pd.DataFrame(lines).assign(nfe=recipe.nfe, teacher_sha256=teacher_sha256)
-    table.to_csv(out / MANIFEST, index=False)
+    pd.DataFrame(lines).to_csv(out / MANIFEST, index=False)
 
 
 class PairStore:

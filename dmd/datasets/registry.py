@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dmd.runtime.files import load_tensors
 from dmd.datasets.cifar10 import CLASSES, SHAPE, load_cifar10
 from dmd.datasets.mnist import load_mnist
-from dmd.types import Images, Labels, Pixels
+from dmd.runtime.files import load_tensors
+from dmd.types import IMAGE_CHANNELS, Images, Labels, Pixels
 
 Split = Literal["train", "test"]
 
@@ -61,7 +61,7 @@ def check_dataset(name: str, image_shape: Sequence[int], num_classes: int | None
         raise ValueError(
             f"dataset.image_shape {list(image_shape)}: {name} has images of {list(kind.image_shape)}; set it so"
         )
-    if image_shape[0] not in (1, 3):
+    if image_shape[0] not in IMAGE_CHANNELS:
         raise ValueError(f"dataset.image_shape {list(image_shape)}: pictures have 1 channel (grey) or 3 (RGB)")
     if num_classes not in (None, kind.num_classes):
         raise ValueError(

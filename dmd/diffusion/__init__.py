@@ -1,0 +1,4 @@
+"""The mathematics: schedule, parametrization, denoiser, guidance, sampler, one-step generator, random numbers.
+
+Tensors in, tensors out: no files, no params, no devices.
+"""

@@ -22,7 +22,6 @@ class Stream(IntEnum):
 
     PAIRS = 1
     EVALUATION = 2
-    HISTORY = 3
     GENERATOR = 4
     MATCHING_TIME = 5
     MATCHING_NOISE = 6

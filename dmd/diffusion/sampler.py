@@ -54,20 +54,6 @@ def build_scheduler(
     return scheduler
 
 
-def check_steps(scheduler_config: Mapping[str, Any], solver: str, num_steps: int) -> None:
-    """Hold a solver's steps against the teacher's schedule, where the params do not state it.
-
-    Raises:
-        ValueError: they are more than its timesteps, or do not divide them, as diffusers' DDIM assumes.
-    """
-    total = scheduler_config["num_train_timesteps"]
-    if num_steps > total or (solver == "ddim" and total % num_steps):
-        raise ValueError(
-            f"num_steps {num_steps} does not fit the teacher's {total} timesteps: at most so many, and for `ddim` a "
-            "divisor; or take solver `euler`, which makes the same step"
-        )
-
-
 def count_nfe(scheduler_config: Mapping[str, Any], solver: str, num_steps: int, timestep_spacing: str) -> int:
     """Network calls of one sample: one a step, but for Heun two a step and one for the last."""
     return len(build_scheduler(scheduler_config, solver, num_steps, timestep_spacing).timesteps)

@@ -1,28 +1,26 @@
 """Distribution matching distillation (Yin et al. 2024, arXiv 2311.18828): generator and fake score in turns."""
 
 import copy
-from collections.abc import Mapping
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from dmd.training.prefetch import ReadAhead
-from dmd.models.backbones import checkpoint_activations
-from dmd.runtime.files import TrainingState
-from dmd.training.compile import compile_network
-from dmd.diffusion.denoiser import Denoiser, with_guidance
-from dmd.diffusion.generator import OneStepGenerator
-from dmd.distill.health import Health
-from dmd.training.learner import Learner
-from dmd.distill.losses import denoising_loss, distribution_matching_gradient, distribution_matching_loss
 from dmd.datasets.pairs import PairStore
-from dmd.training.accelerator import build_accelerator
-from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise
+from dmd.diffusion.denoiser import Denoiser, denoising_loss
+from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.guidance import with_guidance
+from dmd.distill.batches import Batch, Batches
+from dmd.distill.health import Health
+from dmd.distill.losses import distribution_matching_gradient, distribution_matching_loss
+from dmd.models.backbones import checkpoint_activations
 from dmd.params.distill import Distill
+from dmd.training.accelerator import build_accelerator
+from dmd.training.checkpoint import TrainingState
+from dmd.training.compile import compile_network
+from dmd.training.learner import Learner
+from dmd.training.prefetch import ReadAhead
 from dmd.types import Images
-
-Batch = Mapping[str, Tensor]
 
 HEALTH_PAIRS = 1000
 """So many of the first pairs stand for all of them when generated images are compared with the pairs'."""
@@ -50,9 +48,9 @@ class Distiller:
                 the launcher is at another precision.
         """
         self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
-        self.settings, self.num_classes, self.seed, self.pairs = settings, num_classes, seed, pairs
+        self.settings, self.num_classes, self.pairs = settings, num_classes, pairs
         self.regression_weight, self.schedule = regression_weight, teacher.schedule
-        self._check_batches()
+        batches = self._batches(teacher.schedule.num_timesteps, seed)
         student, fake, real = (self._copy(teacher) for _ in range(3))
         self.generator_backbone: nn.Module = student.backbone
         generator = OneStepGenerator(student, settings.generator_timestep).eval()
@@ -65,7 +63,7 @@ class Distiller:
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.health = self._health()
         self.batch, self.fake_batch = (
-            ReadAhead(draw, self.accelerator.device) for draw in (self._draw, self._draw_fake)
+            ReadAhead(draw, self.accelerator.device) for draw in (batches.draw, batches.draw_fake)
         )
         self.state = self._state({"generator": student.backbone, "fake": fake.backbone})
 
@@ -143,49 +141,16 @@ class Distiller:
         norm = self.learns_fake.update(step, terms)
         return {**terms, "grad_norm_fake": norm}
 
-    def _draw(self, step: int) -> dict[str, Tensor]:
-        """This process's part of iteration `step`: fresh noises with labels, timesteps and noise, and pairs."""
-        settings, total = self.settings, self.schedule.num_timesteps
-        indices = self._indices(step, settings.batch_size)
-        number = step * settings.num_fake_updates
-        ref = self._indices(step, settings.pairs_batch_size)
-        pairs = self.pairs.read(batch_order(self.seed, ref.start, len(ref), len(self.pairs)))
-        low, high = round(settings.min_timestep * total), round(settings.max_timestep * total)
-        return {
-            "z": self._draw_noises(number),
-            **self._draw_labels(number),
-            "t": sample_integers(self.seed, indices, low, min(high + 1, total), Stream.MATCHING_TIME),
-            "eps": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.MATCHING_NOISE),
-            "z_ref": pairs["z"],
-            "x_ref": pairs["x0"],
-            "labels_ref": pairs["label"],
-        }
-
-    def _draw_fake(self, number: int) -> dict[str, Tensor]:
-        """This process's part of update `number` of the fake score: labels, timesteps and noise.
-
-        All but the first update of an iteration, which is on the generator's images, also have noises to draw from.
-        """
-        indices = self._indices(number, self.settings.batch_size)
-        fresh = {"z": self._draw_noises(number)} if number % self.settings.num_fake_updates else {}
-        return {
-            **fresh,
-            **self._draw_labels(number),
-            "t": sample_integers(self.seed, indices, 0, self.schedule.num_timesteps, Stream.FAKE_TIME),
-            "eps": sample_noise(self.seed, indices, self.pairs.image_shape, Stream.FAKE_NOISE),
-        }
-
-    def _draw_noises(self, number: int) -> Tensor:
-        """Noises `z` ~ N(0, I) of update `number` of the fake score."""
-        indices = self._indices(number, self.settings.batch_size)
-        return sample_noise(self.seed, indices, self.pairs.image_shape, Stream.GENERATOR)
-
-    def _draw_labels(self, number: int) -> dict[str, Tensor]:
-        """Uniform `labels` of update `number` of the fake score; none for a model without classes."""
-        if self.num_classes is None:
-            return {}
-        indices = self._indices(number, self.settings.batch_size)
-        return {"labels": sample_integers(self.seed, indices, 0, self.num_classes, Stream.LABELS)}
+    def _batches(self, num_timesteps: int, seed: int) -> Batches:
+        return Batches(
+            self.pairs,
+            self.settings,
+            num_timesteps=num_timesteps,
+            num_classes=self.num_classes,
+            seed=seed,
+            process=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )
 
     def _copy(self, teacher: Denoiser) -> Denoiser:
         copied = copy.deepcopy(teacher).eval()
@@ -213,13 +178,6 @@ class Distiller:
         sample = self.pairs.read(range(min(HEALTH_PAIRS, len(self.pairs))))["x0"]
         return Health(self.settings.health_steps, self.settings.max_grad_norm, sample)
 
-    def _check_batches(self) -> None:
-        processes = self.accelerator.num_processes
-        for name in ("batch_size", "pairs_batch_size"):
-            size = getattr(self.settings, name)
-            if size % processes:
-                raise ValueError(f"distill.{name} {size} is not a multiple of {processes} processes")
-
     @property
     def _num_parts(self) -> int:
         """Micro-batches of this process's part of a batch."""
@@ -229,9 +187,3 @@ class Distiller:
         """The micro-batches of a batch: fresh noises and pairs alike spread over as many parts."""
         split = {name: tensor.tensor_split(self._num_parts) for name, tensor in batch.items()}
         return [{name: parts[i] for name, parts in split.items()} for i in range(self._num_parts)]
-
-    def _indices(self, number: int, size: int) -> range:
-        """This process's indices in global batch `number` of `size` samples."""
-        part = size // self.accelerator.num_processes
-        first = number * size + self.accelerator.process_index * part
-        return range(first, first + part)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -20,15 +19,6 @@ MEASURES = (
 
 CLIPPED = {"clipped_generator": "grad_norm_generator", "clipped_fake": "grad_norm_fake"}
 """Shares of clipped updates, and the gradient norms that say so."""
-
-CONSTANT = 0.3
-"""A variety below this share of the pairs' is that of constant images: 0.15 in a run whose faces became one."""
-
-EXPLODED = 100.0
-"""A gradient norm above so many times the median of the rows before it counts as an explosion."""
-
-EARLIER = 5
-"""Rows that must lie before one, for its gradient norms to be judged."""
 
 
 Row = Mapping[str, int | float]
@@ -94,35 +84,6 @@ class Health:
             name: sum(row[norm] > self.max_grad_norm for row in since) / len(since) for name, norm in CLIPPED.items()
         }
         return {"step": step, **dict(zip(MEASURES, seen, strict=True)), **shares}
-
-
-def find_collapse(health: pd.DataFrame) -> tuple[int, str] | None:
-    """How a run collapsed: the first step of it and a sentence; none where it did not.
-
-    Constant images are a `variety` below CONSTANT in the last two rows at least; a run whose every row is so began
-    with them. An explosion is a gradient norm at the images that is not finite, or above EXPLODED times the median of
-    the rows before it, of which there must be EARLIER.
-    """
-    return min(filter(None, (_find_constant(health), _find_explosion(health))), default=None)
-
-
-def _find_constant(health: pd.DataFrame) -> tuple[int, str] | None:
-    varied = (health["variety"] >= CONSTANT).to_numpy().nonzero()[0]
-    if not len(varied) or varied[-1] + 2 >= len(health):
-        return None
-    row = health.iloc[varied[-1] + 1]
-    return int(row["step"]), f"constant images: they vary {row['variety']:.2g} times as much as the pairs'"
-
-
-def _find_explosion(health: pd.DataFrame) -> tuple[int, str] | None:
-    for position in range(len(health)):
-        row = health.iloc[position]
-        for name in MEASURES[:2]:
-            usual = health[name].iloc[:position].median() if position >= EARLIER else float("inf")
-            if not row[name] <= EXPLODED * max(usual, 1e-12):
-                loss = name.removeprefix("grad_norm_").replace("_", " ")
-                return int(row["step"]), f"exploding {loss}: its gradient norm at the images is {row[name]:.3g}"
-    return None
 
 
 def _sums(images: Images) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate.utils import tqdm
 from torch import Tensor
 
-from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.distill.distiller import Distiller
 from dmd.distill.health import Row
+from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.training.learner import SETTLE_STEPS, settle
-from dmd.runtime.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Distillation:
             self._draw(0)
         pending: list[dict[str, Tensor]] = []
         began = time.perf_counter()
-        for step in track(range(start, self.steps), "distill", total=self.steps, initial=start):
+        for step in tqdm(range(start, self.steps), "distill", total=self.steps, initial=start):
             pending.append(distiller.step(step))
             done = step + 1
             ends = done % self.checkpoint_steps == 0 or done == self.steps

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dmd.diffusion.schedule import scale
-from dmd.types import Images, PerSample
+from dmd.types import Images
 
 WEIGHT_FLOOR = 1e-6
 """Added to the normaliser, so that a perfect sample gives a finite gradient."""
@@ -27,13 +27,3 @@ def distribution_matching_loss(x: Images, gradient: Images) -> Tensor:
     """L = ½ mse(x, stop_gradient(x - g)): a scalar whose derivative by `x` is g / numel."""
     target = (x.float() - gradient).detach()
     return 0.5 * functional.mse_loss(x.float(), target)
-
-
-def denoising_loss(x0_hat: Images, x0: Images, weight: PerSample) -> Tensor:
-    """L = mean over the batch of weight · mean over C, H, W of (x0_hat - x0)².
-
-    With weight = snr this is the mean squared error of the noise that an epsilon network predicts (DMD eq. 6), since
-    eps_hat - eps = -(alpha / sigma) (x0_hat - x0).
-    """
-    errors = (x0_hat.float() - x0.float()).square().mean(dim=(1, 2, 3))
-    return (weight.to(errors.dtype) * errors).mean()

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 
 import torch
 from torch import nn
 
 from dmd.evaluate.frechet import Moments, frechet_distance
-from dmd.evaluate.latency import Model
 from dmd.evaluate.noises import Noises
-from dmd.evaluate.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
-from dmd.evaluate.spread import over_sets
+from dmd.evaluate.scores import diversity, over_sets, perceptual_distance, perceptual_stem
+from dmd.evaluate.setup import Setup
 from dmd.evaluate.summaries import Summary, summarise_model, summarise_pixels
-from dmd.types import Labels, Pixels
+from dmd.types import Labels, Model, Pixels
 
 Keep = Callable[[Noises, Callable[[], Summary]], Summary]
 """From a set of noises, and what computes its summary, to the summary."""
@@ -21,42 +20,43 @@ Keep = Callable[[Noises, Callable[[], Summary]], Summary]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The feature net, the real images, the perceptual distance and the noises of an evaluation."""
+    """The set-up of a system, with a perceptual distance and several disjoint sets of noises."""
 
-    net: nn.Module
-    """Images in [-1, 1] → (features, logits or None)."""
-    features: str
-    """The net's name, as scores carry it."""
-    train: Summary
-    """Of the real training images, with the features of all."""
+    setup: Setup
     perceptual: nn.Module
     """Two batches of images → one distance a sample."""
     perceptual_name: str
-    noises: Sequence[Noises]
-    """Disjoint sets of the same size."""
-    batch_size: int
+    num_sets: int
+    """Disjoint sets of noises, of the same size."""
+
+    @cached_property
+    def noises(self) -> list[Noises]:
+        """The sets."""
+        return self.setup.noises.sets(self.num_sets)
 
     def draw(self, model: Model, title: str, keep: Keep = lambda noises, compute: compute()) -> list[Summary]:
         """Sum up the model's images of each set of noises; `keep` may know a set's summary from before."""
-        number = len(self.noises)
+        net, size = self.setup.net, self.setup.batch_size
         return [
-            keep(
-                noises, partial(summarise_model, self.net, model, noises, self.batch_size, f"{title} {k + 1}/{number}")
-            )
+            keep(noises, partial(summarise_model, net, model, noises, size, f"{title} {k + 1}/{self.num_sets}"))
             for k, noises in enumerate(self.noises)
         ]
 
     def split(self, pixels: Pixels, labels: Labels | None) -> list[Summary]:
         """Sum up real images in as many disjoint random sets, of the same size; in fewer where there are too few."""
-        first = self.noises[0]
-        sets = min(len(self.noises), max(len(pixels) // first.count, 1))
-        size = min(first.count, len(pixels))
-        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(first.seed))
-        parts = order[: sets * size].split(size)
-        device = first.device
+        setup, count = self.setup, self.setup.noises.count
+        sets = min(self.num_sets, max(len(pixels) // count, 1))
+        size = min(count, len(pixels))
+        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(setup.seed))
         return [
-            summarise_pixels(self.net, pixels[rows], None if labels is None else labels[rows], self.batch_size, device)
-            for rows in parts
+            summarise_pixels(
+                setup.net,
+                pixels[rows],
+                None if labels is None else labels[rows],
+                setup.batch_size,
+                setup.noises.device,
+            )
+            for rows in order[: sets * size].split(size)
         ]
 
     def score(self, summaries: Sequence[Summary], teacher: Sequence[Summary] | None = None) -> dict[str, float]:
@@ -67,9 +67,8 @@ class Evaluator:
         """
         stem, scores = perceptual_stem(self.perceptual_name), []
         for k, summary in enumerate(summaries):
-            seed = self.noises[0].seed + k
-            entry = score(summary, self.train, self.features, seed)
-            entry[f"{stem}_diversity"] = diversity(summary.images, self.perceptual, seed)
+            entry = self.setup.score(summary, k)
+            entry[f"{stem}_diversity"] = diversity(summary.images, self.perceptual, self.setup.seed + k)
             entry[f"{stem}_num_samples"] = len(summary.images)
             if teacher is not None:
                 other = teacher[k]
@@ -79,6 +78,6 @@ class Evaluator:
         merged = over_sets(scores)
         if len(summaries) > 1:
             together = reduce(Moments.merge, (summary.moments for summary in summaries))
-            distance = frechet_distance(together, self.train.moments)
-            merged |= {f"{distance_name(self.features)}_merged": distance, "num_samples_merged": together.count}
+            distance = frechet_distance(together, self.setup.train.moments)
+            merged |= {f"{self.setup.distance}_merged": distance, "num_samples_merged": together.count}
         return merged

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dmd.runtime.files import save_tensors
+from dmd.datasets.labels import stored_labels
 from dmd.datasets.registry import to_images
-from dmd.evaluate.latency import Model
 from dmd.evaluate.neighbours import nearest
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.summaries import Summary
-from dmd.types import Labels, Pixels
+from dmd.runtime.files import save_tensors
+from dmd.types import Model, Pixels
 
 GRID, NEIGHBOURS, WORST = 100, 16, 32
 """How many samples of each kind are kept."""
@@ -51,7 +51,7 @@ def first_samples(models: Mapping[str, Model], noises: Noises, count: int) -> di
     """The first `count` samples of each model by its name, in [-1, 1], with their noise `z` and `label` (-1: none)."""
     z, labels = noises.batch(0, count)
     images = {title: model(z, labels).clamp(-1, 1) for title, model in models.items()}
-    return images | {"z": z, "label": _or_none(labels, len(z))}
+    return images | {"z": z, "label": stored_labels(labels, len(z))}
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def neighbours_of(
         "student": model(z, labels).clamp(-1, 1),
         "nearest": to_images(pixels[train.rows.cpu()[found.row.cpu()]]),
         "distance": found.distance,
-        "label": _or_none(labels, len(z)),
+        "label": stored_labels(labels, len(z)),
     }
 
 
@@ -103,7 +103,7 @@ def worst_samples(
     chosen = index[order.cpu()]
     z, labels = noises[0].at(chosen)
     images = model(z, labels).clamp(-1, 1)
-    return {"student": images, "distance": distance[order], "index": chosen, "label": _or_none(labels, len(z))}
+    return {"student": images, "distance": distance[order], "index": chosen, "label": stored_labels(labels, len(z))}
 
 
 def per_class_table(models: Mapping[str, Sequence[Summary]]) -> pd.DataFrame:
@@ -135,7 +135,3 @@ def per_class_table(models: Mapping[str, Sequence[Summary]]) -> pd.DataFrame:
     columns = ["label", "model", "count", "class_accuracy", "mistaken_for", "mistaken_share"]
     table = pd.DataFrame(rows, columns=columns).astype({"mistaken_for": "Int64"})
     return table.sort_values("label", kind="stable", ignore_index=True)
-
-
-def _or_none(labels: Labels | None, count: int) -> Labels:
-    return torch.full((count,), -1) if labels is None else labels

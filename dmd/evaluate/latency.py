@@ -3,16 +3,12 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
 from statistics import median
 
 import torch
 
 from dmd.evaluate.noises import Noises
-from dmd.types import Images, Labels
-
-Model = Callable[[Images, Labels | None], Images]
-"""From noise and labels to images, on one device."""
+from dmd.types import Images, Labels, Model
 
 REPEATS = 5
 """Timed calls at most; the median is reported."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from dmd.datasets.labels import balanced_labels
 from dmd.diffusion.rng import Stream, sample_noise
 from dmd.types import Images, Labels
 
@@ -26,7 +27,8 @@ class Noises:
     def at(self, index: Labels) -> Batch:
         """Noise and labels of any indices, counted from 0 whatever `first` is, on the device."""
         z = sample_noise(self.seed, index, self.shape, Stream.EVALUATION).to(self.device)
-        return z, None if self.num_classes is None else (index % self.num_classes).to(self.device)
+        labels = balanced_labels(index, self.num_classes)
+        return z, None if labels is None else labels.to(self.device)
 
     def batch(self, start: int, stop: int) -> Batch:
         """Those of this set's places `start … stop - 1`, cut at `count`."""

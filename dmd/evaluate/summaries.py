@@ -5,17 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, send_to_device
+from accelerate.utils import gather_object, send_to_device, tqdm
 from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from dmd.datasets.registry import to_images
 from dmd.evaluate.frechet import Moments
-from dmd.features.feature_net import Logits
-from dmd.evaluate.latency import Model
 from dmd.evaluate.noises import Batch, Noises
-from dmd.runtime.progress import track
-from dmd.types import Features, Images, Labels, Pixels, Reference
+from dmd.types import Features, Images, Labels, Logits, Model, Pixels, Reference
 
 Featured = tuple[Images, Labels | None, tuple[Features, Logits | None]]
 """A batch with what the feature net makes of it."""
@@ -124,7 +121,7 @@ def summarise_pixels(
 
     def batches() -> Iterator[Batch]:
         starts = range(0, len(pixels), batch_size)
-        for start in track(starts, title, total=len(starts), unit="batch"):
+        for start in tqdm(starts, title, total=len(starts), unit="batch"):
             rows = slice(start, start + batch_size)
             yield to_images(pixels[rows].to(device)), None if labels is None else labels[rows].to(device)
 
@@ -144,7 +141,7 @@ def _shared(net: nn.Module, model: Model, noises: Noises, batch_size: int, title
     """The model's images of all noises with their features, in order; each batch is one process's of this run."""
     run, starts = PartialState(), range(0, noises.count, batch_size)
     rounds = range(0, len(starts), run.num_processes)
-    for number in track(rounds, title, total=len(rounds), unit="batch"):
+    for number in tqdm(rounds, title, total=len(rounds), unit="batch"):
         mine: list[Featured] = []
         for start in starts[number + run.process_index : number + run.process_index + 1]:  # none past the end
             z, labels = noises.batch(start, start + batch_size)

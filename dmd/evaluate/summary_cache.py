@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json, save_tensors
+from dmd.evaluate.noises import Noises
 from dmd.evaluate.summaries import Summary
+from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json, save_tensors
+from dmd.runtime.places import Places
 from dmd.runtime.work_folder import fingerprint, work_root
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,16 @@ def cached(
     save_json(path.with_suffix(".json"), {"sha256": file_sha256(path), "settings": settings})
     _prune(path.parent)
     return summary
+
+
+def cached_teacher(places: Places, drawn: Mapping[str, Any], noises: Noises, compute: Callable[[], Summary]) -> Summary:
+    """The teacher's summary of a set of noises, read where the same teacher drew from the same noises before.
+
+    `drawn` has what its samples depend on beside its weights and the noises: solver, steps, guidance.
+    """
+    settings = {"name": "teacher", "first": noises.first, "count": noises.count, "seed": noises.seed}
+    settings |= {"num_classes": noises.num_classes, **drawn}
+    return cached([places.teacher, places.weights("features")], settings, noises.device, compute)
 
 
 def _read(path: Path, device: torch.device) -> Summary | None:

@@ -16,9 +16,10 @@ import lpips
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dmd.runtime.files import load_tensors
-from dmd.params.distill import SMALLEST_RESOLUTION
+from dmd.features.channels import three_channels
 from dmd.features.shift_tolerant import Maps, load_shift_tolerant
+from dmd.params.distill import SMALLEST_RESOLUTION
+from dmd.runtime.files import load_tensors
 from dmd.types import Images, PerSample
 
 EPSILON = 1e-10
@@ -78,9 +79,7 @@ class FeatureDistance(nn.Module):
 
     def _features(self, x: Images) -> list[Maps]:
         """The normalised features of each slice."""
-        if x.shape[1] not in (1, 3):
-            raise ValueError(f"a perceptual network takes images with 1 or 3 channels, got {x.shape[1]}; use pixel")
-        x = resize(x, self.resolution).expand(-1, 3, -1, -1)
+        x = three_channels(resize(x, self.resolution))
         return [f / (f.norm(dim=1, keepdim=True) + EPSILON) for f in self.trunk(x)]
 
 

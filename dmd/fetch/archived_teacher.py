@@ -6,13 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dmd.models.compatibility import SCHEDULE_KEYS
 from dmd.fetch.archives import extract, find_member
-from dmd.runtime.files import save_json, whole_folder
 from dmd.fetch.downloads import Original, obtain, place
 from dmd.fetch.mirrors import HttpMirror
-from dmd.models.teapearce import TeaPearceUNet, schedule_tables
 from dmd.fetch.weights_folder import read_pickle
+from dmd.models.compatibility import SCHEDULE_KEYS
+from dmd.models.teapearce import TeaPearceUNet, schedule_tables
+from dmd.runtime.files import save_json, whole_folder
 
 TABLE_TOLERANCE = 1e-3
 """Relative; the public code computed its tables in float32."""

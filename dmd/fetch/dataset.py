@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from dmd.fetch import sources
 from dmd.fetch.celeba import find_celeba
-from dmd.runtime.files import whole_folder
 from dmd.fetch.downloads import place
 from dmd.fetch.image_files import ImageFile, divide, find_splits, read_images, save_splits
+from dmd.runtime.files import whole_folder
 from dmd.types import Pixels
 
 NUM_FACES = 100

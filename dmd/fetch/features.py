@@ -1,6 +1,7 @@
 """The weights of feature nets that do not ship with the project, as folders that `dmd.features.feature_net` loads."""
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
 from dmd.fetch import sources
-from dmd.runtime.files import load_json, save_json, save_tensors
 from dmd.fetch.downloads import DownloadError, find
-from dmd.fetch.weights_folder import make_folder, place_features, read_pickle
+from dmd.fetch.weights_folder import check_provenance, make_folder, read_pickle
+from dmd.runtime.files import load_json, save_json, save_tensors
 
 STAGES = (1, 2, 2, 3, 3, 4, 1)
 """Blocks in each stage of EfficientNet-Lite0."""
@@ -91,3 +92,20 @@ def _timm_name(key: str) -> str:
         raise ValueError(f"EfficientNet-Lite0 has no tensor {key!r}; fetch its weights again")
     layer = f"{names[found[2]]}.{found[3]}"
     return layer if number is None else f"{places[number]}.{layer}"
+
+
+def place_features(source: Path, folder: Path) -> None:
+    """Copy a feature net that ships with the project, checked against the hash in its `provenance.json`.
+
+    Raises:
+        ValueError: a file is missing or is not the one of its provenance.
+    """
+
+    def fill(part: Path) -> None:
+        check_provenance(source, required=True)
+        for name in ("config.json", SAFETENSORS_WEIGHTS_NAME):
+            if not (source / name).is_file():
+                raise ValueError(f"{source}: no {name}; check the files out again")
+            shutil.copyfile(source / name, part / name)
+
+    make_folder(folder, fill)

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate.utils import tqdm
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dmd.runtime.files import save_tensors
-from dmd.runtime.progress import track
 from dmd.types import Pixels
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def read_images(paths: Sequence[ImageFile], image_shape: Sequence[int]) -> Pixel
     """
     channels, height, width = image_shape
     pixels = torch.empty((len(paths), channels, height, width), dtype=torch.uint8)
-    for index, path in enumerate(track(paths, "images", total=len(paths), unit="image")):
+    for index, path in enumerate(tqdm(paths, "images", total=len(paths), unit="image")):
         try:
             with path.open("rb") as file, Image.open(file) as opened:
                 upright = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 import urllib3
+from accelerate.utils import tqdm
 
 from dmd.fetch.archives import extract
 from dmd.fetch.downloads import CHUNK, DownloadError, Original
-from dmd.runtime.progress import track
 
 PATIENCE = 20
 """A package's client may take so many timeouts in all: it retries, and a large file takes its time."""
@@ -169,7 +169,7 @@ def _download(url: str, target: Path, timeout: float) -> None:
             with target.open("wb") as sink:
                 length = int(response.headers.get("Content-Length", 0))
                 chunks = response.raw.stream(CHUNK, decode_content=False)
-                for chunk in track(chunks, name, total=-(-length // CHUNK), unit="MiB"):
+                for chunk in tqdm(chunks, name, total=-(-length // CHUNK), unit="MiB"):
                     sink.write(chunk)
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
         raise DownloadError(f"{name}: silent for {timeout:g} s") from error

@@ -9,12 +9,12 @@ from typing import Any
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from dmd.fetch.archived_teacher import archive_origin, import_archive
-from dmd.runtime.files import save_json, save_tensors
+from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
 from dmd.fetch.downloads import DownloadError
 from dmd.fetch.hub import HUB_ID, snapshot
-from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
-from dmd.params.teacher import MADE_HERE
 from dmd.fetch.weights_folder import check_provenance, make_folder, read_pickle
+from dmd.params.teacher import MADE_HERE
+from dmd.runtime.files import save_json, save_tensors
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ Each folder holds `manifest.json`, `{"files": {name: sha256}}`; what is in it ne
 """
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,59 +11,9 @@ import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
-from dmd.fetch import sources
-from dmd.fetch.archives import extract
-from dmd.runtime.files import file_sha256, load_json, save_json, save_tensors, whole_folder
-from dmd.fetch.downloads import DownloadError, find
+from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
 
 logger = logging.getLogger(__name__)
-
-
-def place_features(source: Path, folder: Path) -> None:
-    """Copy a feature net that ships with the project, checked against the hash in its `provenance.json`.
-
-    Raises:
-        ValueError: a file is missing or is not the one of its provenance.
-    """
-
-    def fill(part: Path) -> None:
-        check_provenance(source, required=True)
-        for name in ("config.json", SAFETENSORS_WEIGHTS_NAME):
-            if not (source / name).is_file():
-                raise ValueError(f"{source}: no {name}; check the files out again")
-            shutil.copyfile(source / name, part / name)
-
-    make_folder(folder, fill)
-
-
-def place_perceptual(name: str, downloads: Path, folder: Path) -> None:
-    """Convert the downloaded weights of a perceptual distance to safetensors; only a manifest for `pixel`.
-
-    `stlpips-*` gives `model.safetensors`, the whole metric. `lpips-*` gives `backbone.safetensors`, the
-    `features.*` part of torchvision's model, which is all that LPIPS uses.
-
-    Raises:
-        DownloadError: `downloads` does not hold the original.
-    """
-
-    def fill(part: Path) -> None:
-        source = sources.perceptual(name)
-        if source is None:
-            return
-        kind, _, backbone = name.partition("-")
-        path = find(source.originals[0], downloads)
-        if path is None:
-            raise DownloadError(f"{source.originals[0].name} is not in {downloads}; run fetch again")
-        if kind == "lpips":
-            tensors = read_pickle(path)
-            kept = {key: tensors[key] for key in tensors if key.startswith("features.")}
-            save_tensors(part / "backbone.safetensors", kept)
-        else:
-            with tempfile.TemporaryDirectory() as scratch:
-                (member,) = extract(path, [sources.stlpips_member(backbone)], Path(scratch))
-                save_tensors(part / "model.safetensors", read_pickle(member))
-
-    make_folder(folder, fill)
 
 
 def check_provenance(folder: Path, required: bool) -> None:

@@ -1,17 +1,14 @@
 """The networks by their class name in `config.json`, and by the kind that `teacher.backbone` asks for."""
 
 import inspect
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from diffusers import ModelMixin, UNet2DModel
 from safetensors import safe_open
 
 from dmd.models.celeba_unet import CelebAUNet
+from dmd.models.teapearce import TeaPearceUNet
 from dmd.runtime.files import load_json
-from dmd.models.needs import check_checkpointing
-from dmd.models.teapearce import TeaPearceUNet, trained_betas
 
 BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
 """Every network by its class name. All are called alike and have the config of a `UNet2DModel` that is read here:
@@ -59,6 +56,19 @@ def network_file(backbone: ModelMixin) -> Path | None:
     return None if isinstance(backbone, UNet2DModel) else Path(inspect.getfile(type(backbone)))
 
 
+def check_checkpointing(wanted: bool, class_name: str) -> None:
+    """Hold `distill.gradient_checkpointing` against the class of the network.
+
+    Raises:
+        ValueError: it is true, and the network has no blocks for it.
+    """
+    if wanted and not BACKBONES[class_name]._supports_gradient_checkpointing:
+        raise ValueError(
+            f"distill.gradient_checkpointing true: the teacher's network, {class_name}, does not support it; set it to "
+            "false, and lower distill.micro_batch_size to save memory"
+        )
+
+
 def checkpoint_activations(backbone: ModelMixin) -> None:
     """Let backward passes compute the insides of blocks again from the blocks' inputs, which alone are kept.
 
@@ -69,69 +79,3 @@ def checkpoint_activations(backbone: ModelMixin) -> None:
     """
     check_checkpointing(True, type(backbone).__name__)
     backbone.enable_gradient_checkpointing()
-
-
-def build_backbone(
-    settings: Mapping[str, Any], schedule: Mapping[str, Any], image_shape: Sequence[int], num_class_embeds: int | None
-) -> ModelMixin:
-    """A fresh network of `settings["kind"]` with its other settings, for images of `image_shape` (C, H, W).
-
-    Raises:
-        ValueError: the network does not fit the images or the classes.
-    """
-    channels, height, _ = image_shape
-    shape = {"sample_size": height, "in_channels": channels, "out_channels": channels}
-    options = {key: value for key, value in settings.items() if key != "kind"}
-    if settings["kind"] == "unet2d":
-        return build_unet(image_shape, num_class_embeds, **options)
-    if settings["kind"] == "celeba":
-        steps = schedule["num_train_timesteps"]
-        return CelebAUNet(**shape, **options, num_class_embeds=num_class_embeds, num_train_timesteps=steps)
-    if num_class_embeds is None:
-        raise ValueError("teacher.backbone.kind `teapearce` is conditional; set dataset.num_classes")
-    betas = {key: schedule[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
-    return TeaPearceUNet(**shape, **options, **betas, num_class_embeds=num_class_embeds)
-
-
-def scheduler_config(backbone: ModelMixin, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's config as `backbone` counts it: with betas of its own for a `TeaPearceUNet`, else as it is.
-
-    Raises:
-        ValueError: a `TeaPearceUNet` under another schedule than its own; names the key and both values.
-    """
-    if not isinstance(backbone, TeaPearceUNet):
-        return dict(config)
-    own = {key: backbone.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
-    for key, value in {**own, "beta_schedule": "linear", "prediction_type": "epsilon"}.items():
-        if config[key] != value:
-            raise ValueError(f"teacher.schedule.{key} is {config[key]!r}, but the network was made for {value!r}")
-    return {**config, "trained_betas": trained_betas(**own)}
-
-
-def build_unet(
-    image_shape: Sequence[int],
-    num_class_embeds: int | None,
-    block_out_channels: Sequence[int],
-    layers_per_block: int,
-    attention_resolutions: Sequence[int],
-    norm_num_groups: int,
-) -> UNet2DModel:
-    """A fresh `UNet2DModel` for images of `image_shape` (C, H, W), each level half the height of the one above.
-
-    Levels whose height is in `attention_resolutions` have single-head self-attention, as the middle always does.
-    """
-    channels, height, _ = image_shape
-    heights = [height // 2**level for level in range(len(block_out_channels))]
-    attends = [level_height in attention_resolutions for level_height in heights]
-    return UNet2DModel(
-        sample_size=height,
-        in_channels=channels,
-        out_channels=channels,
-        block_out_channels=tuple(block_out_channels),
-        layers_per_block=layers_per_block,
-        down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
-        up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
-        attention_head_dim=None,
-        norm_num_groups=norm_num_groups,
-        num_class_embeds=num_class_embeds,
-    )

@@ -6,11 +6,10 @@ from typing import Any
 
 import diffusers
 
+from dmd.diffusion.guidance import check_null_class
+from dmd.models.backbones import BACKBONES, check_checkpointing
+
 SCHEDULE_KEYS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
-
-
-NETWORKS = ("UNet2DModel", "TeaPearceUNet", "CelebAUNet")
-"""Class names of the networks that `dmd.models.backbones` knows."""
 
 
 def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,21 +39,11 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's config without the `trained_betas` that follow from the network's own config (`dmd.models.teapearce`)."""
+    """A scheduler's config without the `trained_betas` that follow from the network's own config (`teapearce`)."""
     kept = dict(scheduler_config)
     if config.get("_class_name") == "TeaPearceUNet":
         kept.pop("trained_betas", None)
     return kept
-
-
-def canonical_scheduler(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's config with the training schedule alone: what every later stage reads.
-
-    `clip_sample`, `thresholding` and the like hold a predicted x0 in [-1, 1] at each step of a sampler, of diffusers'
-    DDIM too. Here they are left out, whatever the checkpoint says: pairs solve the probability-flow ODE of the network
-    as it is, the same with every solver, and the scores of distillation are the network's own.
-    """
-    return {**training_schedule(scheduler_config), "clip_sample": False}
 
 
 def check_agreement(
@@ -63,6 +52,8 @@ def check_agreement(
     schedule: Mapping[str, Any] | None,
     image_shape: Sequence[int],
     num_classes: int | None,
+    guidance_scale: float = 1.0,
+    gradient_checkpointing: bool = False,
 ) -> dict[str, Any]:
     """Hold the configs of a checkpoint against the params.
 
@@ -72,14 +63,18 @@ def check_agreement(
         schedule: the params' values of `SCHEDULE_KEYS`; None takes the checkpoint's.
         image_shape: channels, height, width.
         num_classes: None for an unconditional model; a conditional one may have a null class on top.
+        guidance_scale: any but 1.0 needs the null class.
+        gradient_checkpointing: true needs a network with blocks for it.
 
     Returns:
         The checkpoint's values of `SCHEDULE_KEYS`.
 
     Raises:
-        ValueError: they disagree; names key, both values and the cure.
+        ValueError: they disagree, or the params ask for what the network has not; names key, values and the cure.
     """
     _check_network(config, image_shape, num_classes)
+    check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
+    check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = training_schedule(without_own_betas(config, scheduler_config))
     cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
     for key in SCHEDULE_KEYS:
@@ -97,7 +92,7 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
     sizes = (None, height, [height, width]) if height == width else (None, [height, width])
     shape, classes = f"dataset.image_shape {list(image_shape)}", f"dataset.num_classes {num_classes}"
     for key, allowed, source in (
-        ("_class_name", NETWORKS, "this pipeline"),
+        ("_class_name", tuple(BACKBONES), "this pipeline"),
         ("in_channels", (channels,), shape),
         ("out_channels", (channels,), shape),
         ("sample_size", sizes, shape),

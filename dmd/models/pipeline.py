@@ -12,12 +12,12 @@ from typing import Any
 
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UNet2DModel
 
-from dmd.models import one_step
-from dmd.models.backbones import load_backbone, network_file
-from dmd.runtime.files import load_json, save_json, whole_folder
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import OneStepGenerator
 from dmd.diffusion.schedule import NoiseSchedule
+from dmd.models import one_step
+from dmd.models.backbones import load_backbone, network_file
+from dmd.runtime.files import load_json, save_json, whole_folder
 
 CODE_FILE = "one_step.py"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from diffusers import DDPMScheduler, ModelMixin
 
-from dmd.models.backbones import load_backbone
-from dmd.runtime.files import load_json, save_json
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.schedule import NoiseSchedule
+from dmd.models.backbones import load_backbone
+from dmd.runtime.files import load_json, save_json
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pieces: pairs in a work folder, as any number of workers make them, until they are assembled into shards.
+"""Chunks: pairs in a work folder, as any number of workers make them, until they are assembled into shards.
 
 The unit of work is a batch of rows k B … (k + 1) B - 1, whatever the number of pairs, the shards or the workers, and
 always whole: the same rows in the same batches, hence the same bits.
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import tqdm
 from safetensors import safe_open
 from torch import Tensor
 
 from dmd.runtime.files import file_sha256, load_json, save_json, save_tensors
 from dmd.runtime.locks import take
-from dmd.runtime.progress import track
 
 logger = logging.getLogger(__name__)
 
 Pairs = Mapping[str, Tensor]
 
 
-class Pieces:
+class Chunks:
     """Files of pairs, `rows-<first>-<stop>.safetensors`, each with a small JSON file that says it is whole."""
 
     def __init__(self, folder: Path, batch_size: int) -> None:
-        """Pieces in `folder`, made in batches of `batch_size` rows."""
+        """Chunks in `folder`, made in batches of `batch_size` rows."""
         self.folder, self.batch_size = folder, batch_size
         self._made: list[tuple[range, Path]] = []
 
@@ -39,7 +39,7 @@ class Pieces:
         """
         for wait in (False, True):
             missing = self.missing(count)
-            for rows in track(missing, "pairs", total=len(missing), unit="batch") if missing else ():
+            for rows in tqdm(missing, "pairs", total=len(missing), unit="batch") if missing else ():
                 self._make_one(rows, compute, wait)
         self._made = list(self._files())
 
@@ -74,10 +74,10 @@ class Pieces:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def keep(self, out: Path, names: Sequence[str], shards: Sequence[range]) -> None:
-        """Let finished shards take the place of the pieces they were made of: hard links, which take no room.
+        """Let finished shards take the place of the chunks they were made of: hard links, which take no room.
 
         So a later run for more pairs, or in shards of another size, has them.
-        Where the file systems differ, the pieces stay as they are.
+        Where the file systems differ, the chunks stay as they are.
         """
         before = [path for rows, path in self._files() if rows.stop <= shards[-1].stop]
         kept = []
@@ -87,7 +87,7 @@ class Pieces:
             try:
                 os.link(out / name, temporary)
             except OSError as error:
-                logger.info("%s: pieces stay beside the shards: %s", self.folder, error)
+                logger.info("%s: chunks stay beside the shards: %s", self.folder, error)
                 return
             _note(target).unlink(missing_ok=True)
             os.replace(temporary, target)

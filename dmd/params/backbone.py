@@ -14,8 +14,8 @@ Width = Annotated[int, Field(ge=8, multiple_of=8, strict=True)]
 class UNet2D(Section):
     """A `UNet2DModel` of diffusers."""
 
-    class_name: ClassVar[str] = "UNet2DModel"
-    """What `config.json` calls it."""
+    supports_checkpointing: ClassVar[bool] = True
+    """Whether its blocks can be computed again in the backward pass."""
     kind: Literal["unet2d"]
     """Which network."""
     block_out_channels: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -47,8 +47,8 @@ class UNet2D(Section):
 class TeaPearce(Section):
     """The conditional network of TeaPearce/Conditional_Diffusion_MNIST."""
 
-    class_name: ClassVar[str] = "TeaPearceUNet"
-    """What `config.json` calls it."""
+    supports_checkpointing: ClassVar[bool] = False
+    """Whether its blocks can be computed again in the backward pass."""
     kind: Literal["teapearce"]
     """Which network."""
     width: Width
@@ -65,8 +65,8 @@ class TeaPearce(Section):
 class CelebA(Section):
     """The talk's CelebA network."""
 
-    class_name: ClassVar[str] = "CelebAUNet"
-    """What `config.json` calls it."""
+    supports_checkpointing: ClassVar[bool] = False
+    """Whether its blocks can be computed again in the backward pass."""
     kind: Literal["celeba"]
     """Which network."""
     width: Width

@@ -3,18 +3,17 @@
 Nothing outside `stages` and `tools` reads a `Config`; the core takes plain arguments, or one section of `dmd.params`.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from dmd.params.section import Section
-from dmd.models.needs import check_checkpointing, check_null_class
-from dmd.params.dataset import MIRRORS, Dataset, Fetch
+from dmd.params.dataset import Dataset
 from dmd.params.distill import Distill
+from dmd.params.fetch import MIRRORS, Fetch
 from dmd.params.sampling import Evaluate, Pairs
+from dmd.params.section import Section
 from dmd.params.teacher import MADE_HERE, Teacher
 
 
@@ -50,37 +49,25 @@ class Config(Section):
             self.check_timesteps(self.teacher.schedule.num_train_timesteps)
         return self
 
+    @property
+    def asked_of_the_network(self) -> dict[str, Any]:
+        """What the params ask of the teacher's network beside its shape, as `dmd.models.compatibility` takes it."""
+        checkpointing = self.distill.gradient_checkpointing
+        return {"guidance_scale": self.guidance_scale, "gradient_checkpointing": checkpointing}
+
     def check_timesteps(self, total: int) -> None:
         """Hold t* and the solvers' steps against a schedule of `total` timesteps.
 
         Raises:
-            ValueError: t* lies outside, there are more steps than timesteps, or DDIM's do not divide them.
+            ValueError: t* lies outside, or a solver's steps do not fit; names key, value and cure.
         """
         if self.distill.generator_timestep >= total:
             raise ValueError(
                 f"distill.generator_timestep {self.distill.generator_timestep} is outside the schedule: "
                 f"0 … {total - 1} (teacher.schedule.num_train_timesteps - 1)"
             )
-        for name in ("pairs", "evaluate"):
-            steps = getattr(self, name).num_steps
-            if steps > total:
-                raise ValueError(f"{name}.num_steps {steps} is above teacher.schedule.num_train_timesteps {total}")
-            if getattr(self, name).solver == "ddim" and total % steps:
-                raise ValueError(
-                    f"{name}.num_steps {steps} does not divide teacher.schedule.num_train_timesteps {total}, as "
-                    "diffusers' DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
-                )
-
-    def check_checkpoint(self, network: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
-        """Hold the params against the configs of a checkpoint's network and of its schedule.
-
-        Raises:
-            ValueError: as `check_timesteps`; or guidance is asked of a network without a null class, or gradient
-                checkpointing of one that has no blocks for it. Names key, value and cure.
-        """
-        self.check_timesteps(schedule["num_train_timesteps"])
-        check_null_class(self.guidance_scale, network.get("num_class_embeds"), self.dataset.num_classes)
-        check_checkpointing(self.distill.gradient_checkpointing, network["_class_name"])
+        self.pairs.check_timesteps(total, "pairs")
+        self.evaluate.check_timesteps(total, "evaluate")
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -94,8 +81,12 @@ class Config(Section):
             )
         if self.teacher.backbone is not None:
             self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
-            if self.teacher.source in MADE_HERE:
-                check_checkpointing(self.distill.gradient_checkpointing, self.teacher.backbone.class_name)
+            made_here = self.teacher.source in MADE_HERE
+            if made_here and self.distill.gradient_checkpointing and not self.teacher.backbone.supports_checkpointing:
+                raise ValueError(
+                    f"distill.gradient_checkpointing true: teacher.backbone.kind `{self.teacher.backbone.kind}` does "
+                    "not support it; set it to false, and lower distill.micro_batch_size to save memory"
+                )
         allowed = MIRRORS.get(self.dataset.name, self.fetch.mirrors)
         for mirror in self.fetch.mirrors:
             if mirror not in allowed:

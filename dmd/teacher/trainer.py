@@ -5,20 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from accelerate.utils import tqdm
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-from dmd.training.prefetch import ReadAhead
-from dmd.runtime.files import TrainingState
 from dmd.datasets.registry import to_images
-from dmd.diffusion.denoiser import Denoiser
-from dmd.training.learner import SETTLE_STEPS, Learner, settle
-from dmd.distill.losses import denoising_loss
-from dmd.training.accelerator import build_accelerator
-from dmd.runtime.progress import track
+from dmd.diffusion.denoiser import Denoiser, denoising_loss
 from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
 from dmd.params.teacher import Training
+from dmd.training.accelerator import build_accelerator
+from dmd.training.checkpoint import TrainingState
+from dmd.training.learner import SETTLE_STEPS, Learner, settle
+from dmd.training.prefetch import ReadAhead
 from dmd.types import Labels, Pixels
 
 logger = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class TeacherTrainer:
         losses = losses or []
         logger.info("training from step %d of %d", start, settings.steps)
         pending: list[Tensor] = []
-        for step in track(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
+        for step in tqdm(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
             pending.append(self.update(step))
             ends = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps
             if ends or (step + 1) % SETTLE_STEPS == 0:

@@ -4,13 +4,11 @@ import os
 
 from accelerate import Accelerator
 
-from dmd.params.section import MixedPrecision
-
 VARIABLE = "ACCELERATE_MIXED_PRECISION"
 """Where accelerate's launcher leaves what it was told or configured."""
 
 
-def build_accelerator(mixed_precision: MixedPrecision, key: str) -> Accelerator:
+def build_accelerator(mixed_precision: str | None, key: str) -> Accelerator:
     """The accelerator of a training: passes in float32, or under autocast to bfloat16; weights are float32 in both.
 
     Raises:

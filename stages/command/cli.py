@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
-import torch
 import typer
 
 from dmd.params.config import Config, load_config
-from stages.command.failures import GO_ON, explain
 from dmd.runtime.locks import alone
 from dmd.runtime.work_folder import is_first_process, is_worker
 from stages.command.edits import check_edits, locked_inputs
+from stages.command.failures import explain
+from stages.command.launcher import check_launcher, end_clearly, join_on_cpu, leave_group
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -49,43 +48,6 @@ def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise PermissionError(f"{there} cannot be written, and outputs go there; mend its mode or its mount")
     return alone(Path(".work", "locks", f"{stage}-{system}"), f"the stage `{stage}` of {system}")
-
-
-def join_on_cpu() -> None:
-    """Let accelerate see the group that a launcher made where there is no accelerator: it looks for one only if told.
-
-    Else each of torchrun's processes on a CPU takes itself for the only one.
-    """
-    if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
-        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
-
-
-def check_launcher() -> None:
-    """Refuse `accelerate launch --cpu --num_processes N`, which without MPI starts one process and says nothing.
-
-    It tells that one where N are to meet, and neither its rank nor N.
-
-    Raises:
-        ValueError: names launchers that do start N.
-    """
-    alone = not any(name in os.environ for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
-    if alone and "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ:
-        raise ValueError(
-            "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "
-            "take `torchrun --nproc_per_node N`, or `accelerate launch --multi_gpu --num_processes N`, also on CPUs"
-        )
-
-
-def leave_group() -> None:
-    """Take leave of the other processes of the run, if there are any."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def end_clearly(number: int, _: FrameType | None) -> None:
-    """Say why the process ends when it is told to: a launcher does so when another process of the run is gone."""
-    name = signal.Signals(number).name
-    raise SystemExit(f"error: stopped by {name}: the job was cancelled or another process of it is gone; {GO_ON}")
 
 
 def run(stage: Callable[[Config], None]) -> None:

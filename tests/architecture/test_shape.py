@@ -9,6 +9,10 @@ from tests.architecture.sources import CODE, ROOT, definitions, python_files, tr
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40
 FILES = python_files(*CODE)
+ROOMS = (
+    *("fetch", "teacher", "pairs", "distill", "evaluate", "report"),
+    *("models", "datasets", "features", "diffusion", "training", "params", "runtime"),
+)
 FOLDERS = (
     "assets",
     "dmd",
@@ -20,8 +24,9 @@ FOLDERS = (
     "pipelines/mnist",
     "stages",
     "tests/architecture",
-    "tests/contracts",
-    "tests/maths",
+    *(f"tests/{room}" for room in ROOMS),
+    *(f"dmd/{room}" for room in ROOMS),
+    "stages/command",
     "tests/pipeline",
     "tests/survival",
     "tests/stages",
@@ -63,6 +68,11 @@ def missing_annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> lis
 def test_the_folders_exist_and_hold_something(folder: str) -> None:
     assert (ROOT / folder).is_dir()
     assert any((ROOT / folder).iterdir())
+
+
+def test_every_file_of_the_core_has_a_room() -> None:
+    assert {path.name for path in (ROOT / "dmd").glob("*.py")} == {"__init__.py", "types.py"}
+    assert {path.parent.name for path in (ROOT / "dmd").glob("*/__init__.py")} == set(ROOMS)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

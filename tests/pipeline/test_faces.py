@@ -10,11 +10,11 @@ import torch
 import yaml
 from PIL import Image
 
+from dmd.features.lenet import LeNet
 from dmd.fetch import sources
-from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json
-from dmd.params.config import Config, load_config
 from dmd.fetch.downloads import DownloadError, downloads_folder, obtain
-from dmd.features.feature_net import LeNet
+from dmd.params.config import Config, load_config
+from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json
 from stages import distill, evaluate, fetch, pairs, report, teacher
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,11 +11,11 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 from PIL import Image
 
-from dmd.report.model_card import model_card
 from dmd.models.celeba_unet import CelebAUNet
-from dmd.params.config import load_config
 from dmd.models.pipeline import save_generator
 from dmd.models.teapearce import TeaPearceUNet
+from dmd.params.config import load_config
+from dmd.report.model_card import model_card
 from tests.stages.made_up import scores
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,9 +15,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from dmd.fetch import sources
-from dmd.params.config import load_config
 from dmd.fetch.downloads import Original
-from stages import cli, fetch
+from dmd.params.config import load_config
+from stages import fetch
+from stages.command import cli
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = "diffusion_pytorch_model.safetensors"

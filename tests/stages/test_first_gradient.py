@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from dmd.params.config import load_config
+from dmd.datasets.pairs import PairStore, write_shards
 from dmd.distill.distiller import Distiller
-from dmd.datasets.pairs import PairRecipe, PairStore, make_pairs, write_shards
 from dmd.features.perceptual import build_perceptual
 from dmd.models.teacher import Teacher
+from dmd.pairs.recipe import PairRecipe, make_pairs
+from dmd.params.config import load_config
 from stages.teacher import fresh
 
 ROOT = Path(__file__).resolve().parents[2]

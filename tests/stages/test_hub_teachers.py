@@ -16,13 +16,13 @@ from diffusers import DDIMScheduler, UNet2DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dmd.runtime.files import load_json
-from dmd.params.config import load_config
 from dmd.datasets.pairs import PairStore
-from dmd.models.teacher import Teacher
 from dmd.fetch.teacher import find_teacher
+from dmd.models.teacher import Teacher
+from dmd.params.config import load_config
+from dmd.runtime.files import load_json
 from stages import distill, fetch, pairs, teacher
-from tests.contracts.loopback_hub import serve
+from tests.fetch.loopback_hub import serve
 from tests.stages.test_fetch import params, root
 
 __all__ = ["root"]  # a fixture

@@ -9,10 +9,11 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from dmd.models.backbones import build_unet
-from dmd.params.config import Config
-from dmd.datasets.pairs import PairStore, make_pairs
+from dmd.datasets.pairs import PairStore
 from dmd.models.teacher import Teacher
+from dmd.pairs.recipe import make_pairs
+from dmd.params.config import Config
+from dmd.teacher.network import build_unet
 from stages import pairs
 from tools.overrides import override
 

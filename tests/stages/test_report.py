@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from dmd.runtime.files import save_json
 from dmd.params.config import load_config
 from dmd.report.metrics_folder import round_floats, thin
 from dmd.report.tables import parameter_table, score_table, steps_table
 from dmd.report.talk_parameters import TALK
+from dmd.runtime.files import save_json
 from stages import report
 from tests.stages.made_up import losses, scores, write_system
 

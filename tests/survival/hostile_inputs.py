@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from dmd.runtime.files import load_json, save_json
 from dmd.fetch.downloads import Original
+from dmd.runtime.files import load_json, save_json
 
 MODEL = "diffusion_pytorch_model.safetensors"
 Harm = Callable[[Path], None]

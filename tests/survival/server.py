@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from dmd.runtime.files import save_tensors
-from dmd.params.config import Config
-from dmd.features.feature_net import LeNet
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.summaries import summarise_model
+from dmd.features.lenet import LeNet
+from dmd.params.config import Config
+from dmd.runtime.files import save_tensors
 from dmd.runtime.work_folder import is_first_process
-from stages import cli, distill, pairs, teacher
+from stages import distill, pairs, teacher
+from stages.command import cli
 
 harms = importlib.import_module("harms")  # beside this script; installed packages have taken the name `tests`
 STAGES = {"pairs": pairs, "teacher": teacher, "distill": distill}

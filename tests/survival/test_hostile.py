@@ -13,11 +13,12 @@ import typer
 
 from dmd.fetch import archives
 from dmd.fetch.archives import ArchiveError, extract
-from dmd.runtime.files import save_json
-from dmd.params.config import Config
 from dmd.fetch.downloads import DownloadError, obtain
 from dmd.fetch.mirrors import HttpMirror
-from stages import cli, fetch, teacher
+from dmd.params.config import Config
+from dmd.runtime.files import save_json
+from stages import fetch, teacher
+from stages.command import cli
 from tests.survival.figures import keep
 from tests.survival.hostile_data import FOLDERS, MNIST, make_mnist, make_pictures
 from tests.survival.hostile_inputs import ARCHIVES, DOWNLOADS, RIGHT, WEIGHTS, Liar

@@ -14,11 +14,13 @@ import torch
 import typer
 from torch import Tensor
 
-from dmd.runtime.files import load_json, load_tensors
-from dmd.distill.distiller import HEALTH_PAIRS
-from dmd.datasets.pairs import PairRecipe, shard_rows, write_shards
+from dmd.datasets.pairs import shard_rows, write_shards
 from dmd.diffusion.rng import batch_order
-from stages import cli, distill, pairs
+from dmd.distill.distiller import HEALTH_PAIRS
+from dmd.pairs.recipe import PairRecipe
+from dmd.runtime.files import load_json, load_tensors
+from stages import distill, pairs
+from stages.command import cli
 from tests.survival import harms
 from tests.survival.victims import SYSTEM, TINY, Victims, make_system, outputs, write_params
 

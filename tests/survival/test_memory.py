@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmd.datasets.pairs import PairRecipe, PairStore, shard_rows, write_shards
+from dmd.datasets.pairs import PairStore, shard_rows, write_shards
+from dmd.pairs.recipe import PairRecipe
 from tests.survival.figures import keep
 from tests.survival.victims import SYSTEM, Victims, make_system
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from dmd.runtime.files import load_tensors
 from dmd.datasets.pairs import PairStore
+from dmd.runtime.files import load_tensors
 from tests.survival.figures import keep
 from tests.survival.victims import SYSTEM, TINY, Victims, make_system, write_params
 

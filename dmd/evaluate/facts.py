@@ -1,0 +1,29 @@
+"""What was evaluated, on what: the facts that stand beside the scores."""
+
+from typing import Any
+
+import torch
+
+from dmd.params.sampling import Evaluate
+from dmd.runtime.files import file_sha256, folder_sha256, load_json
+from dmd.runtime.places import Places
+
+
+def facts(places: Places, settings: Evaluate, perceptual: str, seed: int, device: torch.device) -> dict[str, Any]:
+    """Nets, sizes, seed, device and version; the teacher's origin, and content hashes of teacher, pairs and dataset."""
+    origin = load_json(places.teacher / "provenance.json")
+    pipeline = load_json(places.generator / "model_index.json")["_class_name"]
+    return {
+        "features": settings.features,
+        "perceptual": perceptual,
+        "num_samples": settings.num_samples,
+        "num_sets": settings.num_sets,
+        "seed": seed,
+        "pipeline": pipeline if isinstance(pipeline, str) else pipeline[-1],
+        "device": device.type,
+        "torch": torch.__version__.split("+")[0],
+        **{f"teacher_{key}": origin[key] for key in ("source", "revision", "note") if key in origin},
+        "teacher_sha256": folder_sha256(places.teacher),
+        "pairs_sha256": file_sha256(places.pairs / "manifest.csv"),
+        "dataset_sha256": folder_sha256(places.dataset),
+    }

@@ -36,7 +36,12 @@ def denoiser() -> Denoiser:
 
 def write_pairs(denoiser: Denoiser, out: Path, shard_size: int) -> PairStore:
     out.mkdir()
-    write_shards(out, shard_rows(10, shard_size), partial(make_pairs, denoiser, RECIPE), RECIPE, "teacher-hash")
+    write_shards(
+        out,
+        shard_rows(10, shard_size),
+        partial(make_pairs, denoiser, RECIPE),
+        RECIPE.columns | {"teacher_sha256": "teacher-hash"},
+    )
     return PairStore(out)
 
 
@@ -115,13 +120,12 @@ def test_an_image_that_is_not_finite_is_not_written(denoiser: Denoiser, tmp_path
             tmp_path,
             shard_rows(8, 4),
             lambda rows: make_pairs(denoiser, RECIPE, rows) if rows.start == 0 else broken,
-            RECIPE,
-            "",
+            {},
         )
     assert not (tmp_path / "manifest.csv").exists()
 
 
 def test_pairs_of_other_rows_are_not_written(denoiser: Denoiser, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shard-00001.*not the rows 4 … 7"):
-        write_shards(tmp_path, shard_rows(8, 4), lambda _: make_pairs(denoiser, RECIPE, range(4)), RECIPE, "")
+        write_shards(tmp_path, shard_rows(8, 4), lambda _: make_pairs(denoiser, RECIPE, range(4)), {})
     assert not (tmp_path / "manifest.csv").exists()

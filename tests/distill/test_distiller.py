@@ -63,7 +63,7 @@ def teacher() -> Denoiser:
 def pairs(teacher: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> PairStore:
     folder = tmp_path_factory.mktemp("pairs")
     recipe = PairRecipe(0, (1, 8, 8), 4, 1.0, SCHEDULER, "ddim", 5, "leading")
-    write_shards(folder, [range(12)], lambda rows: make_pairs(teacher, recipe, rows), recipe, "")
+    write_shards(folder, [range(12)], lambda rows: make_pairs(teacher, recipe, rows), {})
     return PairStore(folder)
 
 

@@ -63,7 +63,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     check_agreement(teacher.backbone.config, schedule, schedule, system["shape"], system["classes"])
     recipe = PairRecipe(0, system["shape"], system["classes"], 1.0, teacher.scheduler_config, "euler", 2, "trailing")
     (folder / "pairs").mkdir()
-    write_shards(folder / "pairs", [range(6)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), recipe, "")
+    write_shards(folder / "pairs", [range(6)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), {})
     return {**system, "backbone": backbone, "teacher": teacher, "pairs": PairStore(folder / "pairs")}
 
 

@@ -44,7 +44,7 @@ def assemble(chunks: Chunks, out: Path, count: int, shard_size: int, compute: Co
     chunks.verify()
     chunks.make(count, compute)
     out.mkdir(parents=True, exist_ok=True)
-    write_shards(out, shards, chunks.read, RECIPE, "")
+    write_shards(out, shards, chunks.read, {})
     chunks.keep(out, [shard_name(number) for number in range(len(shards))], shards)
     return PairStore(out).read(range(count))
 

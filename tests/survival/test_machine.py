@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_the_last_checkpoint_s
 
     shutil.rmtree(folder / "data" / SYSTEM / "pairs")
     (folder / "data" / SYSTEM / "pairs").mkdir()
-    write_shards(folder / "data" / SYSTEM / "pairs", shard_rows(PAIRS, PAIRS), make, RECIPE, "")
+    write_shards(folder / "data" / SYSTEM / "pairs", shard_rows(PAIRS, PAIRS), make, {})
     said = fail(victims, stage, folder)
     assert f"not finite at step {step}: " in said
     assert "regression inf" in said

@@ -27,7 +27,7 @@ def peak(victims: Victims, folder: Path, count: int) -> int:
     make_system(folder, {"distill.steps": 20, "distill.pairs_batch_size": 32})
     pairs = folder / "data" / SYSTEM / "pairs"
     pairs.mkdir(parents=True)
-    write_shards(pairs, shard_rows(count, SHARD), synthetic, RECIPE, "")
+    write_shards(pairs, shard_rows(count, SHARD), synthetic, {})
     assert len(PairStore(pairs)) == count
     victims.run("distill", folder)
     megabytes = int((folder / "peak").read_text())

@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml requirements.lock
 repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system
 	$(BIN)/dvc repro $(SYSTEM_FILE)
 
-bench: $(STAMP) ## measure against the floor and against public libraries; writes benchmarks/results and docs/performance.md
+bench: $(STAMP) ## measure against the floor and against public libraries; writes benchmarks/results and the pages that show it
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m tools.tables
 
@@ -64,11 +64,11 @@ format: $(STAMP) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-tables: $(STAMP) ## write the tables of README.md and docs/, and docs/plots, from the files of runs
+tables: $(STAMP) ## write the tables of README.md and docs/, and docs/results/data/plots, from the files of runs
 	$(BIN)/python -m tools.tables
 	$(BIN)/python -m tools.plots
 
-transcripts: $(STAMP) ## run the commands that README.md shows, and write what they print; after `make repro`, before a commit
+transcripts: $(STAMP) ## run the commands that docs/results shows, and write what they print; after `make repro`, before a commit
 	$(BIN)/python -m tools.transcripts
 
 lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay

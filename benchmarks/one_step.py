@@ -27,7 +27,7 @@ BATCHES = (1, 64)
 
 def best_solver(shipped: Shipped) -> tuple[str, int, str]:
     """Solver, steps and spacing of the teacher's table that come nearest to the data, of rows of most samples."""
-    table = pd.read_csv(Path("docs", "tables", shipped.config.system, "teacher_steps.csv"))
+    table = pd.read_csv(Path("docs", "results", "data", "tables", shipped.config.system, "teacher_steps.csv"))
     rows = table[table.guidance_scale == shipped.config.guidance_scale]
     rows = rows[rows.num_samples == rows.num_samples.max()]
     best = rows.loc[rows[f"fd_{shipped.config.evaluate.features}"].idxmin()]

@@ -1,4 +1,4 @@
-"""What is kept of all benchmarks together: `summary.json`, and the tables of docs/performance.md."""
+"""What is kept of all benchmarks together: `summary.json`, and the tables of docs/results/performance.md."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

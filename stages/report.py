@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 def main(config: Config) -> None:
     """Write metrics/<system>: scores, tables, pictures and report.html; and the card in models/<system>/generator."""
-    places, tables = Places(config.system), Path("docs", "tables", config.system)
+    places, tables = Places(config.system), Path("docs", "results", "data", "tables", config.system)
     generator = places.generator
     run = Run.load(config.model_dump(mode="json"), places.evaluation, places.training, tables)
     write_report(places.metrics, run)

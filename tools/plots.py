@@ -1,4 +1,4 @@
-"""The plots in docs/plots, drawn from the tables that git keeps; `--check` only compares."""
+"""The plots in docs/results/data/plots, drawn from the tables that git keeps; `--check` only compares."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,8 @@ def plots(root: Path) -> dict[Path, str]:
 
 def plots_of(system: str, root: Path) -> dict[Path, str]:
     """Distance over network calls, over seconds and over t*, and the distance to the exact solution."""
-    metrics, tables, out = root / "metrics" / system, root / "docs" / "tables" / system, root / "docs" / "plots"
+    metrics, data = root / "metrics" / system, root / "docs" / "results" / "data"
+    tables, out = data / "tables" / system, data / "plots"
     key = distance_key(load_json(metrics / "metrics.json"))
     calls, seconds = steps_curves(pd.read_csv(metrics / "steps.csv"), key).values()
     chosen = load_config(root / PARAMS[system]).distill.generator_timestep
@@ -36,12 +37,12 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
 
 
 def main(check: Annotated[bool, typer.Option(help="Only say whether the plots are up to date.")] = False) -> None:
-    """Write docs/plots, or compare."""
+    """Write docs/results/data/plots, or compare."""
     changed = {path: svg for path, svg in plots(ROOT).items() if not path.exists() or path.read_text() != svg}
     for path, svg in changed.items():
         typer.echo(f"{path.relative_to(ROOT)}: {'is not that of its table; make tables' if check else 'written'}")
         if not check:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(svg)
     raise typer.Exit(int(check and bool(changed)))
 

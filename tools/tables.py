@@ -1,13 +1,15 @@
 """Fill the tables of README.md and docs/ from the files that runs wrote, so that no number is typed.
 
 A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, or the params
-in which a dvc.lock's run differs from the params.yaml beside it.
+in which a dvc.lock's run differs from the params.yaml beside it. `<!-- table: PATH rows: NAME, NAME -->` holds those
+rows alone, in that order; a row's name is its first column.
 
     python -m tools.tables          write
     python -m tools.tables --check  exit 1 where a table is not that of its file
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,11 +22,11 @@ from dmd.runtime.files import load_json
 from tools.check_lock import other_params
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- table: (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table: (?P<path>\S+)(?: rows: (?P<rows>[^\n]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def markdown(path: Path) -> str:
-    """The table of a CSV, a metrics.json or a dvc.lock as Markdown, numbers to four significant digits.
+def table_of(path: Path) -> pd.DataFrame:
+    """The table of a CSV, a metrics.json or a dvc.lock; the names of its rows are its first column.
 
     Raises:
         ValueError: the file is none of these, or not there.
@@ -32,27 +34,43 @@ def markdown(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; run what writes it, or take its block out of the page")
     if path.suffix == ".csv":
-        table = pd.read_csv(path)
-        index = False
-    elif path.suffix == ".json":
-        table = score_table(load_json(path)).transpose()
-        index = True
-    elif path.suffix == ".lock":
-        table = pd.DataFrame(other_params(path), columns=["params", "params.yaml", "the run in git"])
-        index = False
-    else:
-        raise ValueError(f"{path}: a table comes from a .csv, a metrics .json or a dvc.lock")
-    return table.map(format_number).to_markdown(index=index, disable_numparse=True) + "\n"
+        return pd.read_csv(path)
+    if path.suffix == ".json":
+        return score_table(load_json(path)).transpose().rename_axis("").reset_index()
+    if path.suffix == ".lock":
+        return pd.DataFrame(other_params(path), columns=["params", "params.yaml", "the run in git"])
+    raise ValueError(f"{path}: a table comes from a .csv, a metrics .json or a dvc.lock")
+
+
+def markdown(path: Path, rows: Sequence[str] = ()) -> str:
+    """The table of a file as Markdown, numbers to four significant digits; of `rows` alone where any are named.
+
+    Raises:
+        ValueError: as `table_of`, or a row is not in the table.
+    """
+    table = table_of(path)
+    if rows:
+        missing = sorted(set(rows) - set(table.iloc[:, 0]))
+        if missing:
+            raise ValueError(f"{path}: no row {', '.join(missing)}; take it out of the page's block")
+        table = table.set_index(table.columns[0]).loc[list(rows)].reset_index()
+    return table.map(format_number).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def filled(text: str, root: Path) -> str:
     """The text with every block's table written anew."""
-    return BLOCK.sub(lambda block: block[1] + "\n" + markdown(root / block["path"]) + "\n" + block[3], text)
+
+    def block(match: re.Match[str]) -> str:
+        rows = [row.strip() for row in (match["rows"] or "").split(",") if row.strip()]
+        return match[1] + "\n" + markdown(root / match["path"], rows) + "\n" + match[4]
+
+    return BLOCK.sub(block, text)
 
 
 def stale(root: Path) -> dict[Path, str]:
     """Pages whose tables are not those of their files, with the text they should have."""
-    pages = {path: path.read_text(encoding="utf-8") for path in (root / "README.md", *sorted(root.glob("docs/*.md")))}
+    paths = (root / "README.md", *sorted(root.glob("docs/**/*.md")))
+    pages = {path: path.read_text(encoding="utf-8") for path in paths}
     return {path: filled(text, root) for path, text in pages.items() if filled(text, root) != text}
 
 

@@ -1,4 +1,4 @@
-"""Fill the transcripts of README.md and docs/ with what commands really print, so that no output is typed.
+"""Fill the transcripts of the pages in docs/results/ with what commands really print, so that no output is typed.
 
 A block `<!-- output: COMMAND -->` … `<!-- end -->` holds the command and its output. Run it where the pipeline has run,
 before its results are committed, so that there is a difference to show:
@@ -47,9 +47,11 @@ def filled(text: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Run the commands of README.md and docs/ and write what they print."""
-    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))):
+    """Run the commands of the pages in docs/results/ and write what they print."""
+    for path in sorted(ROOT.glob("docs/results/*.md")):
         text = path.read_text(encoding="utf-8")
+        if not BLOCK.search(text):
+            continue
         path.write_text(filled(text, ROOT), encoding="utf-8")
         typer.echo(f"{path.relative_to(ROOT)}: {len(BLOCK.findall(text))} outputs")
 

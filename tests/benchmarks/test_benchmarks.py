@@ -197,7 +197,7 @@ def test_the_best_solver_is_the_nearest_row_of_most_samples(tmp_path: Path, monk
     rows += [(1.5, "ddim", 20, "trailing", 6.0, 2000), (1.0, "deis", 9, "trailing", 1.0, 2000)]
     columns = ["guidance_scale", "solver", "num_steps", "timestep_spacing", "fd_lenet", "num_samples"]
     shipped = Shipped()
-    folder = tmp_path / "docs" / "tables" / shipped.config.system
+    folder = tmp_path / "docs" / "results" / "data" / "tables" / shipped.config.system
     folder.mkdir(parents=True)
     pd.DataFrame(rows, columns=columns).to_csv(folder / "teacher_steps.csv", index=False)
     monkeypatch.chdir(tmp_path)

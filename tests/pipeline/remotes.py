@@ -15,8 +15,9 @@ import yaml
 from dmd.runtime.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore", "stages", "dmd", "assets", "docs/tables")
-"""What stages name as dependencies, and what DVC needs."""
+PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore", "stages", "dmd", "assets")
+TABLES = "docs/results/data/tables"
+"""What stages name as dependencies, with TABLES, and what DVC needs."""
 
 PATIENCE = 60
 """Seconds that a server may take to answer."""
@@ -41,7 +42,7 @@ def commit(folder: Path, message: str) -> None:
 
 def make_repository(folder: Path) -> Path:
     """A repository with this project's pipeline, whose outputs were put there by hand and committed to DVC."""
-    for name in PARTS:
+    for name in (*PARTS, TABLES):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -63,7 +63,7 @@ def write_system(root: Path, labels: bool = True, system: str = "mnist-small") -
 
     Grey digits' shape with labels, colour without.
     """
-    data, tables = root / "data" / system, root / "docs" / "tables" / system
+    data, tables = root / "data" / system, root / "docs" / "results" / "data" / "tables" / system
     evaluation, training = data / "evaluation", data / "training"
     for folder in (evaluation, training, tables):
         folder.mkdir(parents=True)

@@ -167,7 +167,7 @@ def test_page_shows_the_one_step_over_its_timestep_where_that_was_measured(writt
     assert "Timestep of the one step" in page
     assert "321.2" in page  # 321.25 to four digits
     write_system(tmp_path)
-    (tmp_path / "docs/tables/mnist-small/generator_timesteps.csv").unlink()
+    (tmp_path / "docs/results/data/tables/mnist-small/generator_timesteps.csv").unlink()
     monkeypatch.chdir(tmp_path)
     report.main(load_config(ROOT / "params.yaml"))
     assert "Timestep of the one step" not in (tmp_path / "metrics/mnist-small/report.html").read_text()

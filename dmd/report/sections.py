@@ -162,8 +162,8 @@ def snapshot_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     if key not in run.curve:
         return Section("Is it converging?", "", [])
     note = (
-        f"The averaged generator at each epoch, {run.curve['num_samples'].max():,} samples: compare the points with one "
-        "another, not with scores of another number of samples."
+        f"The averaged generator at each epoch, {run.curve['num_samples'].max():,} samples: compare the points with "
+        "one another, not with scores of another number of samples."
     )
     return Section("Is it converging?", note, [Curves(snapshot_curves(run.curve, key)), Table(run.curve)])
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from dmd.commands.overrides import grid, override
+from dmd.commands.scorer import Scorer
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import folder_sha256
 from dmd.runtime.work_folder import finish
 from stages.distill import prepare
-from tools.overrides import grid, override
-from tools.scorer import Scorer
 
 
 def distil_and_score(config: Config) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The one-step generator before distillation over its timestep t*: one call of the teacher's network, scored.
 
-The choice of `distill.generator_timestep` begins here; what distillation makes of it, `tools.sweep` shows.
+The choice of `distill.generator_timestep` begins here; what distillation makes of it, `dmd sweep` shows.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 import typer
 
+from dmd.commands.scorer import Scorer
 from dmd.diffusion.generator import OneStepGenerator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
-from tools.scorer import Scorer
 
 
 def main(

@@ -1,6 +1,6 @@
 """Compare runs: which params differ, and which scores differ by more than their spread over sets of noises.
 
-    python -m tools.compare main exp-name workspace
+    dmd compare main exp-name workspace
 
 A run is a Git revision, the name of a DVC experiment, or `workspace`; each is held against the first.
 """
@@ -16,9 +16,9 @@ from dvc.api import metrics_show, params_show
 from dvc.exceptions import DvcException
 from scipy.stats import ttest_ind_from_stats
 
+from dmd.commands.overrides import flat
 from dmd.params.config import load_config
 from dmd.report.page import format_number
-from tools.overrides import flat
 
 UNTESTED = ("nfe", "num_samples", "num_sets", "seconds_per_image")
 """Numbers without a spread over sets."""

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import typer
 
+from dmd.commands.overrides import override
+from dmd.commands.short_runs import base_hash, main
 from dmd.params.config import Config, load_config
-from tools.overrides import override
-from tools.sweep import base_hash, main
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 

@@ -10,6 +10,7 @@ import torch
 import typer
 from accelerate.utils import tqdm
 
+from dmd.commands.scorer import SETS, Scorer
 from dmd.diffusion.guidance import with_guidance
 from dmd.diffusion.sampler import count_nfe, sample
 from dmd.evaluate.latency import TimedModel
@@ -20,7 +21,6 @@ from dmd.params.sampling import Sampling
 from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
 from dmd.runtime.work_folder import work_folder
 from dmd.types import Images, Labels
-from tools.scorer import SETS, Scorer
 
 Row = dict[str, Any]
 

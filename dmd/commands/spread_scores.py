@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 import typer
 
+from dmd.commands.scorer import Scorer
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, over_sets
 from dmd.models.pipeline import load_generator
 from dmd.params.config import load_config
-from tools.scorer import Scorer
 
 
 def main(

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from dmd.commands.onnx_graph import OnnxGenerator, export_onnx
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import OneStepGenerator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.teacher.network import build_unet
-from tools.export_onnx import OnnxGenerator, export_onnx
 
 
 @pytest.mark.parametrize("classes", [5, None])

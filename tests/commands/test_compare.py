@@ -12,8 +12,8 @@ from dvc.api import exp_save
 from scipy.stats import ttest_ind
 from typer.testing import CliRunner
 
-from tools import compare
-from tools.compare import Run, load_run, params_table, scores_table, welch
+from dmd.commands import comparison as compare
+from dmd.commands.comparison import Run, load_run, params_table, scores_table, welch
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"base": [8.7, 8.9, 8.6], "better": [7.1, 7.0, 7.3], "same": [8.8, 8.5, 8.95]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from dmd.commands.scorer import SETS
+from dmd.commands.arguments import SETS
 from dmd.commands.teacher_steps import Bench, Setting
 from dmd.params.config import Config
 from dmd.runtime.files import file_sha256, load_json, save_json

@@ -1,14 +1,12 @@
-"""Write the generator as one ONNX graph, which onnxruntime draws with."""
+"""The generator as one ONNX graph, which onnxruntime draws with."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import onnxruntime
 import torch
-import typer
 
 from dmd.diffusion.generator import OneStepGenerator
-from dmd.models.pipeline import load_generator
 from dmd.types import Images, Labels
 
 
@@ -36,6 +34,12 @@ def export_onnx(generator: OneStepGenerator, path: Path, conditional: bool) -> N
     )
 
 
+def is_conditional(generator: OneStepGenerator) -> bool:
+    """Whether the generator's network takes labels."""
+    backbone: Any = generator.denoiser.backbone
+    return backbone.config.num_class_embeds is not None
+
+
 class OnnxGenerator:
     """A file of `export_onnx` on the CPU; the same call as the generator's."""
 
@@ -49,17 +53,3 @@ class OnnxGenerator:
         """Images from noise `z` ~ N(0, I), on the CPU."""
         inputs = {"z": z.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
         return torch.from_numpy(self._session.run(["images"], inputs)[0])
-
-
-def main(
-    generator: Annotated[Path, typer.Argument(help="The pipeline folder, models/<system>/generator.")],
-    path: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-) -> None:
-    """Write the generator of a pipeline folder as one ONNX graph: inputs `z` and `labels`, output `images`."""
-    loaded = load_generator(generator)
-    backbone: Any = loaded.denoiser.backbone
-    export_onnx(loaded, path, backbone.config.num_class_embeds is not None)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,5 @@
 """Params with a few values changed, as `dvc exp run -S key=value` changes them."""
 
-import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,29 +7,38 @@ from typing import Any
 
 import yaml
 
-from dmd.params.config import Config, parse_config
+from dmd.params.config import Config, load_config, parse_config
 
 
-def override(params: Path, changes: dict[str, Any]) -> Config:
+def override(params: Path, changes: Mapping[str, Any]) -> Config:
     """The config of a params file with `changes`: dotted key -> value.
 
     Raises:
         ConfigError: the changed params are wrong.
-        KeyError: a key's section does not exist.
+        ValueError: a key's section does not exist, or the params file is none; names it.
     """
-    values = copy.deepcopy(yaml.safe_load(params.read_text(encoding="utf-8")))
+    load_config(params)  # says what is wrong with the file itself
+    values = yaml.safe_load(params.read_text(encoding="utf-8"))
     for key, value in changes.items():
         *sections, name = key.split(".")
         place = values
         for section in sections:
-            place = place[section]
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise ValueError(f"{key}: {params} has no section {'.'.join(sections)}")
         place[name] = value
     return parse_config(values, params)
 
 
 def parse_values(text: str) -> tuple[str, list[Any]]:
-    """`key=1,2,3` as the key and its values, each read as YAML."""
-    key, values = text.split("=", 1)
+    """`key=1,2,3` as the key and its values, each read as YAML.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    key, separator, values = text.partition("=")
+    if not (key and separator and values):
+        raise ValueError(f"{text!r} is not `key=value,value…`, as alpha=2,8,32")
     return key, [yaml.safe_load(value) for value in values.split(",")]
 
 

@@ -1,50 +1,46 @@
-"""How sure a score's spread is: the student scored with several seeds, each its own sets, beside all sets together.
+"""How sure a score's spread is: the student scored with several seeds, each its own sets, beside all sets together."""
 
-An evaluation reports the standard deviation over its few sets of noises; the true one is that over many more. The last
-column is the first ÷ the second.
-"""
+import math
+from typing import Any
 
-from pathlib import Path
-from typing import Annotated, Any
-
-import pandas as pd
 import torch
-import typer
 
+from dmd.commands.arguments import require
 from dmd.commands.scorer import Scorer
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, over_sets
 from dmd.models.pipeline import load_generator
-from dmd.params.config import load_config
+from dmd.params.config import Config
+from dmd.runtime.places import Places
 
 
-def main(
-    params: Annotated[Path, typer.Argument(help="The params file; its distill stage has run.")],
-    table: Annotated[Path, typer.Argument(help="The CSV to write.")],
-    seeds: Annotated[int, typer.Option(help="Evaluations, each with a seed of its own.", min=2)] = 3,
-) -> None:
-    """Score the generator again and again, with the params' sets and samples a set, and write a table."""
-    config = load_config(params)
-    settings, shape = config.evaluate, config.dataset.image_shape
+def spread_rows(config: Config, seeds: int) -> list[dict[str, Any]]:
+    """The generator's distance by seed, and over the sets of all `seeds`: mean, standard deviation, and `over_all`.
+
+    `over_all` is a row's standard deviation ÷ that over all sets.
+
+    Raises:
+        ValueError: there is no generator yet.
+    """
+    settings, data = config.evaluate, config.dataset
+    folder = require(Places(config.system).generator, "distill")
     scorer = Scorer(config, settings.num_samples)
-    generator = load_generator(Path("models", config.system, "generator")).to(scorer.device)
-    name = distance_name(settings.features)
-    sets: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    generator = load_generator(folder).to(scorer.device)
+    sets: dict[str, list[dict[str, Any]]] = {}
     for seed in range(config.seed + 1, config.seed + 1 + seeds):
-        noises = Noises(seed, settings.num_samples, shape, config.dataset.num_classes, scorer.device)
+        noises = Noises(seed, settings.num_samples, data.image_shape, data.num_classes, scorer.device)
         with torch.no_grad():
-            found = scorer.score_sets(generator, f"seed {seed}", noises, settings.num_sets)
-        sets += found
-        rows.append({"seed": str(seed), **over_sets(found)})
-    rows.append({"seed": "all", **over_sets(sets)})
-    columns = ["seed", name, f"{name}_std", "num_sets", "num_samples"]
-    frame = pd.DataFrame(rows)[columns]
-    frame["over_all"] = frame[f"{name}_std"] / frame[f"{name}_std"].iloc[-1]
-    table.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(table, index=False, float_format="%.6g")
-    typer.echo(frame.to_string(index=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+            sets[str(seed)] = scorer.score_sets(generator, f"seed {seed}", noises, settings.num_sets)
+    sets["all"] = [scores for found in sets.values() for scores in found]
+    name = distance_name(settings.features)
+    columns = [name, f"{name}_std", "num_sets", "num_samples"]
+    rows = {seed: over_sets(found) for seed, found in sets.items()}
+    true = rows["all"][f"{name}_std"]
+    return [
+        {
+            "seed": seed,
+            **{column: row.get(column) for column in columns},
+            "over_all": row.get(f"{name}_std", math.nan) / true,
+        }
+        for seed, row in rows.items()
+    ]

@@ -1,40 +1,35 @@
-"""The one-step generator before distillation over its timestep t*: one call of the teacher's network, scored.
+"""The one-step generator before distillation over its timestep t*: one call of the teacher's network, scored."""
 
-The choice of `distill.generator_timestep` begins here; what distillation makes of it, `dmd sweep` shows.
-"""
+from collections.abc import Sequence
+from typing import Any
 
-from pathlib import Path
-from typing import Annotated, Any
-
-import pandas as pd
 import torch
 import typer
 
+from dmd.commands.arguments import require
 from dmd.commands.scorer import Scorer
 from dmd.diffusion.generator import OneStepGenerator
 from dmd.models.teacher import Teacher
-from dmd.params.config import load_config
+from dmd.params.config import Config
+from dmd.runtime.places import Places
 
 
-def main(
-    params: Annotated[Path, typer.Argument(help="The params file; its teacher stage has run.")],
-    table: Annotated[Path, typer.Argument(help="The CSV to write.")],
-    timesteps: Annotated[str, typer.Option(help="Values of t*, with commas.")] = "200,300,400,500,600,700,800,900,999",
-    samples: Annotated[int, typer.Option(help="Samples a row, from the evaluation's noises.")] = 2000,
-) -> None:
-    """Draw with one call at each timestep and write a table of scores."""
-    config = load_config(params)
+def timestep_rows(config: Config, timesteps: Sequence[int], samples: int) -> list[dict[str, Any]]:
+    """Scores of `samples` images drawn with one call at each timestep.
+
+    Raises:
+        ValueError: there is no teacher yet.
+        typer.BadParameter: a timestep is outside the teacher's schedule.
+    """
+    teacher = Teacher.load(require(Places(config.system).teacher, "teacher"))
+    last = teacher.scheduler_config["num_train_timesteps"] - 1
+    outside = [str(timestep) for timestep in timesteps if not 0 <= timestep <= last]
+    if outside:
+        raise typer.BadParameter(f"--timesteps {', '.join(outside)}: the teacher's are 0 … {last}")
     scorer = Scorer(config, samples)
-    denoiser = Teacher.load(Path("models", config.system, "teacher")).denoiser
     rows: list[dict[str, Any]] = []
-    for timestep in (int(value) for value in timesteps.split(",")):
-        generator = OneStepGenerator(denoiser, timestep).to(scorer.device)
+    for timestep in timesteps:
+        generator = OneStepGenerator(teacher.denoiser, timestep).to(scorer.device)
         with torch.no_grad():
             rows.append({"generator_timestep": timestep, **scorer.score_model(generator, f"t* = {timestep}")})
-    table.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
-    typer.echo(pd.DataFrame(rows).to_string(index=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    return rows

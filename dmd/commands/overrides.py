@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from dmd.params.config import Config, load_config, parse_config
@@ -49,9 +50,7 @@ def grid(axes: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield dict(zip((key for key, _ in keys_values), combination, strict=True))
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    items: dict[str, Any] = {}
-    for key, value in values.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return items
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; an empty mapping leaves none."""
+    (row,) = pd.json_normalize(dict(values), sep=".").to_dict("records") or [{}]
+    return {str(key): value for key, value in row.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from dmd.commands.overrides import grid, override
+from dmd.commands.overrides import flat, grid, override
 from dmd.commands.short_runs import base_hash
 from dmd.commands.sweep import sweep
 from dmd.params.config import Config, load_config
@@ -71,3 +71,11 @@ def test_axes_make_a_grid_of_values_read_as_yaml() -> None:
         {"a": 2.5, "b.c": None},
         {"a": 2.5, "b.c": "x"},
     ]
+
+
+def test_nested_params_have_dotted_keys_and_the_values_that_they_had() -> None:
+    values = {"a": None, "b": {"c": 1, "d": {"e": [1, {"f": 2}], "g": True}}, "h": {}, "i": 10**20, "j": "0042"}
+    found = flat(values)
+    assert found == {"a": None, "b.c": 1, "b.d.e": [1, {"f": 2}], "b.d.g": True, "i": 10**20, "j": "0042"}
+    assert [type(found[key]) for key in ("b.c", "b.d.g", "i", "j")] == [int, bool, int, str]
+    assert flat({}) == {}

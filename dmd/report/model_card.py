@@ -116,10 +116,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
 
 def markdown_table(table: pd.DataFrame) -> str:
     """A table in Markdown, its index as first column; numbers to four significant digits."""
-    header = ["", *(str(name) for name in table.columns)]
-    lines = [header, ["---"] * len(header)]
-    lines += [[str(name), *map(format_number, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return table.map(lambda value: format_number(value).replace("|", r"\|")).to_markdown(disable_numparse=True)
 
 
 def _samples(student: Mapping[str, Any]) -> str:

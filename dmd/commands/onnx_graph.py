@@ -6,11 +6,11 @@ from typing import Any
 import onnxruntime
 import torch
 
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.types import Images, Labels
 
 
-def export_onnx(generator: OneStepGenerator, path: Path, conditional: bool) -> None:
+def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     """Write `generator`, on the CPU, to `path`: input `z`, `labels` where it is conditional; output `images`.
 
     A batch may have any size, 1 included.
@@ -34,7 +34,7 @@ def export_onnx(generator: OneStepGenerator, path: Path, conditional: bool) -> N
     )
 
 
-def is_conditional(generator: OneStepGenerator) -> bool:
+def is_conditional(generator: Generator) -> bool:
     """Whether the generator's network takes labels."""
     backbone: Any = generator.denoiser.backbone
     return backbone.config.num_class_embeds is not None

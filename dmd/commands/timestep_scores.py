@@ -8,7 +8,7 @@ import typer
 
 from dmd.commands.arguments import require
 from dmd.commands.scorer import Scorer
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
 from dmd.runtime.places import Places
@@ -29,7 +29,7 @@ def timestep_rows(config: Config, timesteps: Sequence[int], samples: int) -> lis
     scorer = Scorer(config, samples)
     rows: list[dict[str, Any]] = []
     for timestep in timesteps:
-        generator = OneStepGenerator(teacher.denoiser, timestep).to(scorer.device)
+        generator = Generator(teacher.denoiser, timestep).to(scorer.device)
         with torch.no_grad():
             rows.append({"generator_timestep": timestep, **scorer.score_model(generator, f"t* = {timestep}")})
     return rows

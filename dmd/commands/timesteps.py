@@ -16,7 +16,7 @@ def timesteps(
     """Score one step of the teacher over its timestep t*.
 
     That is the generator before distillation, one call of the teacher's network. The choice of
-    `distill.generator_timestep` begins here; what distillation makes of it, `dmd sweep` shows.
+    `distill.generator_timesteps` begins here; what distillation makes of it, `dmd sweep` shows.
 
     \b
     Reads   models/<system>/teacher and what `fetch` left; the stage `teacher` has run.

@@ -12,8 +12,8 @@ def export(
 ) -> None:
     """Write the generator as an ONNX graph, for onnxruntime.
 
-    It draws at any batch size. Its inputs are `z`, noise of N(0, I), and `labels` where there are classes; its
-    output is `images` in [-1, 1].
+    It draws at any batch size. Its inputs are `z`, noise of N(0, I), and `labels` where there are classes; a generator
+    of several steps also has noise for each further one, `eps_1` …. Its output is `images` in [-1, 1].
 
     \b
     Reads   models/<system>/generator, written by the stage `distill`.

@@ -1,5 +1,6 @@
 """The generator as one ONNX graph, which onnxruntime draws with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,26 @@ from dmd.types import Images, Labels
 
 
 def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
-    """Write `generator`, on the CPU, to `path`: input `z`, `labels` where it is conditional; output `images`.
+    """Write `generator`, on the CPU, to `path`: inputs `z`, `labels` if it is conditional, `eps_1` …; output `images`.
 
-    A batch may have any size, 1 included.
+    A generator of several steps has the noise of each step but the first as a further input, of z's shape. A batch may
+    have any size, 1 included.
     """
     backbone: Any = generator.denoiser.backbone
     size = backbone.config.sample_size
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    inputs: dict[str, torch.Tensor] = {"z": torch.zeros(2, backbone.config.in_channels, *sides)}
-    if conditional:
-        inputs["labels"] = torch.zeros(2, dtype=torch.int64)
-    batch = torch.export.Dim("batch")
+    z = torch.zeros(2, backbone.config.in_channels, *sides)
+    labels = {"labels": torch.zeros(2, dtype=torch.int64)} if conditional else {}
+    eps = [torch.zeros_like(z) for _ in range(generator.nfe - 1)]
+    batch = {0: torch.export.Dim("batch")}
     torch.onnx.export(
         generator.eval(),
-        tuple(inputs.values()),
+        (z,),
         path,
-        input_names=list(inputs),
+        kwargs={**labels, "eps": eps},
+        input_names=["z", *labels, *(f"eps_{k}" for k in range(1, generator.nfe))],
         output_names=["images"],
-        dynamic_shapes={name: {0: batch} for name in inputs},
+        dynamic_shapes={"z": batch, **dict.fromkeys(labels, batch), "eps": [batch] * len(eps)},
         external_data=False,
         verbose=False,
     )
@@ -49,7 +52,8 @@ class OnnxGenerator:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, z: Images, labels: Labels | None = None) -> Images:
-        """Images from noise `z` ~ N(0, I), on the CPU."""
+    def __call__(self, z: Images, labels: Labels | None = None, eps: Sequence[Images] = ()) -> Images:
+        """Images from noise `z` ~ N(0, I), and `eps` of the further steps, on the CPU."""
         inputs = {"z": z.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+        inputs |= {f"eps_{k}": noise.numpy() for k, noise in enumerate(eps, start=1)}
         return torch.from_numpy(self._session.run(["images"], inputs)[0])

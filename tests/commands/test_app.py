@@ -1,5 +1,6 @@
 """The program `dmd`: what it lists, that its help and examples hold, and how it says what is wrong."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from dmd.commands.app import COMMANDS, app, guarded
+from tests.architecture.sources import python_files, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["compare", "sweep", "steps", "timesteps", "spread", "export"]
@@ -30,6 +32,12 @@ def call(*arguments: str) -> Any:
     return CliRunner().invoke(app, arguments)
 
 
+def sentence(result: Any) -> str:
+    """What a command says from `error:` on, below warnings of libraries; not a traceback."""
+    assert "Traceback" not in result.output
+    return result.output[result.output.index("error: ") :]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the shipped params and nothing that a stage wrote."""
@@ -45,6 +53,16 @@ def test_the_console_script_lists_every_command(tmp_path: Path) -> None:
     listed = dict(re.findall(r"^  (\w+)  +(\S.*)$", done.stdout.partition("Commands:")[2], re.MULTILINE))
     assert list(listed) == [command.__name__ for command in COMMANDS] == NAMES
     assert not [text for text in listed.values() if text.endswith("...")], "a first sentence is too long for the list"
+
+
+def test_no_command_is_forgotten() -> None:
+    functions = {
+        (Path(path).stem, node.name)
+        for path in python_files("dmd/commands")
+        for node in tree_of(path).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name for file, name in functions if file == name} == set(NAMES)
 
 
 def test_the_list_is_quick_since_it_loads_nothing_heavy() -> None:
@@ -73,9 +91,8 @@ def test_a_params_file_that_is_none_is_named_in_one_line(folder: Path, name: str
         (folder / "other.yaml").write_text(text, encoding="utf-8")
     result = call(name, "other.yaml", "table.csv", *(["--axis", "alpha=1"] if name == "sweep" else []))
     assert result.exit_code == 1
-    assert result.output.startswith("error: other.yaml: ")
-    assert "Traceback" not in result.output
-    assert text == "system: [x" or result.output.count("\n") == 1
+    assert sentence(result).startswith("error: other.yaml: ")
+    assert text == "system: [x" or sentence(result).count("\n") == 1
     assert not Path("table.csv").exists()
 
 
@@ -85,8 +102,8 @@ def test_a_stage_that_has_not_run_is_named(name: str) -> None:
     place, stage, arguments = MISSING[name]
     result = call(name, *arguments)
     assert result.exit_code == 1
-    assert result.output.startswith(f"error: {place} is not there; run the pipeline up to the stage `{stage}`")
-    assert result.output.count("\n") == 1
+    assert sentence(result).startswith(f"error: {place} is not there; run the pipeline up to the stage `{stage}`")
+    assert sentence(result).count("\n") == 1
 
 
 @pytest.mark.usefixtures("folder")

@@ -166,7 +166,7 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
 def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
     """Distance to the exact solution, noise by noise, over network calls, both logarithmic: title → SVG.
 
-    `teacher_steps` is the table of `tools.steps_table`; rows without `rmse_to_exact` are left out.
+    `teacher_steps` is the table of `dmd steps`; rows without `rmse_to_exact` are left out.
     """
     figure, (axis,) = _figure(height=3.8)
     rows = with_spacing(teacher_steps).dropna(subset=["rmse_to_exact"]).sort_values("nfe")
@@ -183,7 +183,7 @@ def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
 def timesteps_curves(timesteps: pd.DataFrame, distance: str, chosen: int) -> dict[str, str]:
     """Distance of one step before distillation over its timestep, logarithmic; a mark at the chosen one: title → SVG.
 
-    `timesteps` is the table of `tools.timesteps_table`.
+    `timesteps` is the table of `dmd timesteps`.
     """
     figure, (axis,) = _figure()
     rows = timesteps.sort_values("generator_timestep")

@@ -37,9 +37,9 @@ class Run:
     training: Mapping[str, Any]
     """Facts of the distillation: `parameters`, `steps`, …"""
     teacher_steps: pd.DataFrame
-    """The table of `tools.steps_table`; empty where none was made."""
+    """The table of `dmd steps`; empty where none was made."""
     timesteps: pd.DataFrame
-    """The table of `tools.timesteps_table`; empty where none was made."""
+    """The table of `dmd timesteps`; empty where none was made."""
     curve: pd.DataFrame
     """`step` and scores of the averaged generator then; empty where no snapshots were kept."""
 

@@ -1,5 +1,6 @@
 """A run that runs away, named at its first sign, with the params to change."""
 
+import itertools
 from collections.abc import Sequence
 
 from dmd.distill.health import Row
@@ -21,7 +22,7 @@ def first_sign(rows: Sequence[Row]) -> str | None:
     """
     for sign, sentence in SIGNS:
         shown = [sign(row) for row in rows]
-        if len(shown) >= 2 and shown[-1] and shown[-2] and not any(a and b for a, b in zip(shown[:-1], shown[1:-1])):  # noqa: B905
+        if len(shown) >= 2 and shown[-1] and shown[-2] and not any(a and b for a, b in itertools.pairwise(shown)):
             return f"update {rows[-1]['step']}: {sentence.format(**rows[-1])}"
     return None
 

@@ -38,6 +38,7 @@ class Stream(IntEnum):
     HEALTH_NOISE = 17
     REAL_NOISE = 18
     PANEL_NOISE = 19
+    REAL_TIME = 20
 
 
 def sample_noise(seed: int, indices: Sequence[int] | Tensor, shape: Sequence[int], stream: Stream) -> Tensor:

@@ -84,5 +84,7 @@ def run_recipe(name: str, config: Config, samples: int) -> tuple[Row, list[Row]]
     facts = {"recipe": name, "seed": config.seed, "alpha": config.alpha, "guidance_scale": config.guidance_scale}
     row = {**facts, "steps": config.distill.steps, "network_passes": total, "cpu_seconds": seconds}
     curve = pd.DataFrame({"network_passes": found["step"] * step_passes(config), **found})
-    points = [{"recipe": name, "seed": config.seed, **point} for point in curve.to_dict("records")]
+    points = [
+        {"recipe": name, "seed": config.seed, **{str(k): v for k, v in p.items()}} for p in curve.to_dict("records")
+    ]
     return {**row, "nfe": len(config.distill.generator_timesteps), **scores}, points

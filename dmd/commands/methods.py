@@ -31,4 +31,6 @@ def methods(
     from dmd.commands.recipes import recipe_names
     from dmd.commands.table import print_rows
 
-    print_rows(compare_methods(params, table, recipe or recipe_names(), read_numbers(seeds, "--seeds"), passes, samples))
+    print_rows(
+        compare_methods(params, table, recipe or recipe_names(), read_numbers(seeds, "--seeds"), passes, samples)
+    )

@@ -66,7 +66,8 @@ class Batches:
         self.pairs, self.real, self.process, self.num_processes = pairs, real, process, num_processes
         every = range(schedule.num_timesteps)
         self.matching_times = _times(schedule, settings.matching.noise, "distill.matching.noise")
-        self.fake_times = every if settings.fake_noise is None else _times(schedule, settings.fake_noise, "fake_noise")
+        fake = settings.fake_noise
+        self.fake_times = every if fake is None else _times(schedule, fake, "distill.fake_noise")
 
     def number(self, step: int) -> int:
         """The number of iteration `step`'s first update of the fake score, whose noises are the generator's own."""

@@ -81,6 +81,7 @@ class ConvolutionalDiscriminator(nn.Module):
         self.projection = nn.Embedding(num_classes, widths[-1]) if num_classes else None
         self.width = width
         nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
         if self.projection is not None:
             nn.init.zeros_(self.projection.weight)
 
@@ -115,7 +116,8 @@ class _Block(nn.Module):
         self.norm = nn.GroupNorm(GROUPS, after, affine=False)
         self.second = nn.Conv2d(after, after, 4, stride=2, padding=1)
 
-    def forward(self, x: Images, condition: Tensor) -> Images:
+    def forward(self, x: Images, condition: Tensor) -> Tensor:
+        """Half the image, [B, after, H / 2, W / 2]."""
         factor, shift = self.condition(functional.silu(condition))[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm(self.first(x)) * (1 + factor) + shift
         return functional.silu(self.second(functional.silu(hidden)))

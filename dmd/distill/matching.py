@@ -74,12 +74,15 @@ def distribution_matching(scores: Scores, noised: Noised, settings: Matching) ->
 
 
 def score_identity(scores: Scores, noised: Noised, settings: Matching) -> Term:
-    """SiD: the gradient goes through the inputs of both networks."""
+    """SiD: the gradient goes through the inputs of both networks.
+
+    Each has a noisy copy of its own, so that its gradient is summed apart: those of two equal networks cancel exactly.
+    """
 
     def loss(x: Images) -> Tensor:
-        x_t = noised.x_t(x)
-        x0_real = scores.real(x_t, noised.t, noised.labels)
-        return score_identity_loss(x, x0_real, scores.fake(x_t, noised.t, noised.labels), settings.sid_a)
+        x0_real = scores.real(noised.x_t(x), noised.t, noised.labels)
+        x0_fake = scores.fake(noised.x_t(x), noised.t, noised.labels)
+        return score_identity_loss(x, x0_real, x0_fake, settings.sid_a)
 
     return _differentiate(loss, noised.x)
 

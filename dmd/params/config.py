@@ -53,7 +53,8 @@ class Config(Section):
     def asked_of_the_network(self) -> dict[str, Any]:
         """What the params ask of the teacher's network beside its shape, as `dmd.models.compatibility` takes it."""
         checkpointing = self.distill.gradient_checkpointing
-        return {"guidance_scale": self.guidance_scale, "gradient_checkpointing": checkpointing}
+        guidance_scale = next((scale for scale in self._guidance_scales.values() if scale != 1.0), 1.0)
+        return {"guidance_scale": guidance_scale, "gradient_checkpointing": checkpointing}
 
     def check_timesteps(self, total: int) -> None:
         """Hold t* and the solvers' steps against a schedule of `total` timesteps.
@@ -70,6 +71,24 @@ class Config(Section):
         self.evaluate.check_timesteps(total, "evaluate")
 
     @model_validator(mode="after")
+    def _something_is_trained(self) -> "Config":
+        discriminator = self.distill.discriminator
+        heard = discriminator.kind is not None and discriminator.weight > 0
+        if self.alpha == 0 and self.distill.matching.loss == "none" and not heard:
+            raise ValueError(
+                "alpha 0, distill.matching.loss none and no discriminator of a weight above 0 leave nothing to train; "
+                "set one of them"
+            )
+        return self
+
+    @property
+    def _guidance_scales(self) -> dict[str, float]:
+        """Of the pairs, and of the real score where it has its own."""
+        own = self.distill.matching.guidance_scale
+        pairs = {"guidance_scale": self.guidance_scale}
+        return pairs if own is None else pairs | {"distill.matching.guidance_scale": own}
+
+    @model_validator(mode="after")
     def _agree(self) -> "Config":
         if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
@@ -78,16 +97,13 @@ class Config(Section):
                 f"distill.matching.guidance_scale {self.distill.matching.guidance_scale} needs labels: set "
                 "dataset.num_classes, or null"
             )
-        if self.alpha == 0 and not self.distill.has_critics:
-            raise ValueError(
-                "alpha 0, distill.matching.loss none and no discriminator leave nothing to train; set one of them"
-            )
         training = self.teacher.training if self.teacher.source == "train" else None
-        if self.guidance_scale != 1.0 and training is not None and training.label_dropout == 0:
-            raise ValueError(
-                f"guidance_scale {self.guidance_scale} needs a teacher that knows the null class, but "
-                "teacher.training.label_dropout is 0; set it above 0, or guidance_scale to 1.0"
-            )
+        for key, scale in self._guidance_scales.items():
+            if scale != 1.0 and training is not None and training.label_dropout == 0:
+                raise ValueError(
+                    f"{key} {scale} needs a teacher that knows the null class, but "
+                    f"teacher.training.label_dropout is 0; set it above 0, or {key} to 1.0"
+                )
         if self.teacher.backbone is not None:
             self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
             made_here = self.teacher.source in MADE_HERE

@@ -34,7 +34,7 @@ def test_gradients_at_the_image_are_those_of_the_closed_forms(teacher, pairs):  
     matching = (distiller.image_terms(x, batch)["distribution_matching"][1]).norm()
     regression = (0.5 * 2 * (x_ref - batch["x_ref"]) / x_ref.numel()).norm()
     distiller.step(1)
-    records = [{"step": step, "grad_norm_generator": 1.0, "grad_norm_fake": 1.0} for step in range(2)]
+    records = [{"step": step, "grad_norm_generator": 1.0, "grad_norm_fake": 1.0, "fake": 1.0} for step in range(2)]
     row = distiller.health.collect(records, Accelerator())[1]
     assert row["step"] == 1
     assert row["grad_norm_distribution_matching"] == pytest.approx(matching.item(), rel=1e-4)
@@ -49,8 +49,8 @@ def test_a_batch_in_parts_measures_as_the_whole(teacher, pairs):  # noqa: F811
     rows = []
     for changes in ({}, {"micro_batch_size": 2}):
         distiller = build(teacher, pairs, health_steps=1, warmup_steps=0, **changes)
-        losses = [{"step": step, "grad_norm_fake": 0.0} | distiller.step(step) for step in range(2)]
-        losses = [{"step": row["step"], "grad_norm_generator": 0.0, "grad_norm_fake": 0.0} for row in losses]
+        losses = [{"step": step} | distiller.step(step) for step in range(2)]
+        losses = [{name: float(value) for name, value in row.items()} for row in losses]
         rows.append(distiller.health.collect(losses, Accelerator())[1])
     assert rows[0] == pytest.approx(rows[1], rel=1e-3, abs=1e-6)
 

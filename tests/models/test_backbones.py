@@ -1,5 +1,6 @@
 """Every kind of network goes the whole way: teacher folder, pairs, a first gradient of zero, pipeline folder."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def distiller(system: dict[str, Any], guidance_scale: float = 1.0) -> Distiller:
     return Distiller(system["teacher"].denoiser, system["pairs"], perceptual, settings, **options)
 
 
+def heeding_classes(teacher: Teacher) -> Teacher:
+    """A copy whose initial weights make more of the class: else its part is lost in rounding."""
+    copied = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for name, parameter in copied.backbone.named_parameters():
+            if "class_embed" in name or "contextembed" in name:
+                parameter.mul_(30)
+    return copied
+
+
 def statistics(module: nn.Module) -> list[Tensor]:
     """Copies of every buffer: BatchNorm's running means, variances and counts are among them."""
     return [buffer.detach().clone() for buffer in module.buffers()]
@@ -100,19 +111,18 @@ def test_guidance_reaches_the_real_score_alone(system: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=r"guidance_scale 3.0 needs a null class"):
             distiller(system, 3.0)
         return
-    run = distiller(system, 3.0)
+    run = distiller({**system, "teacher": heeding_classes(system["teacher"])}, 3.0)
     batch = run.batch(0)
     x, t, labels = run.generator(batch["z"], batch["labels"]).detach(), batch["t"], batch["labels"]
     with torch.no_grad():
         x_t = run.schedule.add_noise(x, batch["eps"], t)
-        cond = system["teacher"].denoiser(x_t, t, labels)
-        uncond = system["teacher"].denoiser(x_t, t, torch.full_like(labels, system["classes"]))
+        plain = run.mu_real.denoiser
+        cond, uncond = plain(x_t, t, labels), plain(x_t, t, torch.full_like(labels, system["classes"]))
         real = uncond + 3.0 * (cond - uncond)
         weight = (x - real).abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-6
-    assert torch.allclose(
-        run.image_terms(x.detach(), batch)["distribution_matching"][1], (cond - real) / weight, rtol=1e-3, atol=1e-5
-    )
-    assert (cond - uncond).abs().max() > 1e-6
+    gradient = run.image_terms(x, batch)["distribution_matching"][1] * x.numel()
+    assert torch.allclose(gradient, (cond - real) / weight, rtol=1e-3, atol=1e-4)
+    assert gradient.abs().max() > 1e-2
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def only_config_errors(content: bytes) -> None:
         except ConfigError:
             return
         assert isinstance(config, Config)
-        assert config.distill.generator_timestep < config.teacher.schedule.num_train_timesteps
+        assert config.distill.generator_timesteps[0] < config.teacher.schedule.num_train_timesteps
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -35,7 +35,7 @@ BASE = {
     "pairs__solver": "ddim",
     "pairs__num_steps": 4,
     "evaluate__num_steps": 4,
-    "distill__generator_timestep": 300,
+    "distill__generator_timesteps": [300],
     "distill__batch_size": 2,
     "distill__pairs_batch_size": 2,
 }
@@ -193,9 +193,9 @@ def test_an_untrained_teacher_is_said_to_be_one_and_is_a_function_of_the_seed(ro
 
 def test_timesteps_that_do_not_fit_the_checkpoints_schedule_are_refused_before_any_work(root: Path) -> None:
     write(root / "given", ("", ""), {"_class_name": "DDPMScheduler", "num_train_timesteps": 30})
-    fitting = {"distill__generator_timestep": 10, "pairs__num_steps": 5, "evaluate__num_steps": 5}
+    fitting = {"distill__generator_timesteps": [10], "pairs__num_steps": 5, "evaluate__num_steps": 5}
     fetch.main(load_config(params(root, **{**BASE, **fitting, "teacher__source": "given"})))
     config = load_config(params(root, **{**BASE, "teacher__source": "given"}))
     for stage in (fetch, teacher):
-        with pytest.raises(ValueError, match=r"generator_timestep 300 is outside the schedule: 0 … 29"):
+        with pytest.raises(ValueError, match=r"generator_timesteps \[300\] go outside the schedule: 0 … 29"):
             stage.main(config)

@@ -35,12 +35,12 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 NO_NUMBER = WORDS.map(lambda word: f"x {word}") | st.lists(st.integers(), max_size=3) | st.booleans()
 NO_NUMBER |= st.dictionaries(WORDS, st.integers(), max_size=2)
 CONTRADICTIONS = (
-    {"distill.generator_timestep": 1000},
+    {"distill.generator_timesteps": [1000]},
     {"guidance_scale": 2.0, "dataset.num_classes": None},
     {"pairs.num_steps": 1001},
     {"pairs.solver": "ddim", "pairs.num_steps": 7},
     {"evaluate.solver": "ddim", "evaluate.num_steps": 999},
-    {"distill.min_timestep": 0.9, "distill.max_timestep": 0.1},
+    {"distill.matching.noise": [12.0, 0.02]},
     {"distill.history_epochs": 501},
     {"pairs.solver": "unipc", "pairs.timestep_spacing": "leading"},
     {"teacher.schedule.beta_start": 0.5, "teacher.schedule.beta_end": 0.1},

@@ -60,13 +60,14 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
 
 
 def make_system(folder: Path, changes: dict[str, Any] | None = None) -> None:
-    """The params of a tiny system, with an untrained teacher and no weights for its distance."""
+    """The params of a tiny system, with an untrained teacher, no images and no weights for its distance."""
     write_params(folder, TINY | (changes or {}))
     torch.manual_seed(0)
     schedule = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["teacher"]["schedule"]
     network = build_unet((1, 8, 8), 11, (4, 8), 1, (), 2)
     Teacher(network, {**schedule, "clip_sample": False}).save(folder / "models" / SYSTEM / "teacher")
-    (folder / "data" / SYSTEM / "weights" / "perceptual").mkdir(parents=True)
+    for name in ("weights/perceptual", "dataset"):
+        (folder / "data" / SYSTEM / name).mkdir(parents=True)
 
 
 def make_images(folder: Path) -> None:

@@ -120,7 +120,7 @@ class TeacherTrainer:
         return self._draw(step * self.settings.batch_size + self.accelerator.process_index * size, size)
 
     def _draw(self, first: int, size: int) -> Mapping[str, Tensor]:
-        """Images, noise, timesteps and labels of `size` samples from number `first` on; functions of seed and number."""
+        """Images, noise, timesteps and labels of `size` samples from number `first` on, each a function of the seed."""
         indices = range(first, first + size)
         rows = batch_order(self.seed, first, size, len(self.pixels))
         x0 = to_images(self.pixels[rows])

@@ -35,7 +35,7 @@ class ReadAhead:
 
 
 class ReadAheadInProcesses:
-    """The same batches, made by processes of their own: where one thread cannot make them as fast as the device asks."""
+    """The same batches, made by processes of their own, where one thread cannot keep up with the device."""
 
     def __init__(self, make: Callable[[int], Made], device: torch.device, processes: int) -> None:
         """As `ReadAhead`; `make` runs in forked processes, so it must not touch the device."""

@@ -14,7 +14,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.evaluate.frechet import frechet_distance
 from dmd.evaluate.kernel import kernel_distance
 from dmd.evaluate.neighbours import precision_recall
@@ -91,7 +91,7 @@ def draw_student() -> Jobs:
     shipped, net = Shipped(), load_features(FEATURES)
     config, device = shipped.config, torch.device("cpu")
     size, pixels = config.evaluate.batch_size, shipped.real_images("train")
-    generator = OneStepGenerator(shipped.teacher.denoiser, config.distill.generator_timestep).eval()
+    generator = Generator(shipped.teacher.denoiser, config.distill.generator_timesteps).eval()
     noises = Noises(config.seed, STUDENT, config.dataset.image_shape, shipped.classes, device)
 
     def run() -> None:

@@ -74,9 +74,9 @@ def gradients(distiller: Distiller, scores: dict[str, BaseDenoiser]) -> list[dic
         with torch.no_grad():
             x = distiller.generator(batch["z"], batch.get("labels"))
         for name, score in scores.items():
-            distiller.mu_real = score
-            found[name] = distiller.matching_gradient(x, batch)
-        distiller.mu_real = scores["float32"]
+            distiller.scores = distiller.critics.scores(score)
+            found[name] = distiller.image_terms(x, batch)["distribution_matching"][1] * x.numel()
+        distiller.scores = distiller.critics.scores(scores["float32"])
         done = stop
         norm = found["float32"].norm().item()
         row = {"iterations": stop} | {f"mean_{name}": g.abs().mean().item() for name, g in found.items()}

@@ -13,7 +13,7 @@ from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
 from dmd.diffusion.denoiser import BaseDenoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import sample
 from dmd.models.pipeline import save_generator
 from dmd.training.compile import compile_network
@@ -39,7 +39,7 @@ def jobs(count: int) -> Jobs:
     shipped = Shipped()
     config, scheduler = shipped.config, shipped.teacher.scheduler_config
     folder = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"))
-    timestep = config.distill.generator_timestep
+    timestep = config.distill.generator_timesteps[0]
     save_generator(folder, shipped.teacher.backbone, scheduler, timestep, shipped.classes)
     pipeline, compiled = (DiffusionPipeline.from_pretrained(folder, trust_remote_code=True) for _ in range(2))
     compile_network(compiled.unet, torch.device("cpu"), "compile")  # when it first runs, which is not timed
@@ -50,7 +50,7 @@ def jobs(count: int) -> Jobs:
         sample(denoiser, z, labels, scheduler, *solver)
 
     onnx = folder / "generator.onnx"
-    export_onnx(OneStepGenerator(shipped.teacher.denoiser, timestep), onnx, shipped.classes is not None)
+    export_onnx(Generator(shipped.teacher.denoiser, timestep), onnx, shipped.classes is not None)
     exported = OnnxGenerator(onnx, torch.get_num_threads())
     rounds = max(1, 64 // count // 4)
 

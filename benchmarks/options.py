@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, repeated, timed
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from tools.export_onnx import OnnxGenerator, export_onnx
 
 COUNT = 64
@@ -48,7 +48,7 @@ def options() -> Jobs:
     bfloat16 = network(shipped, backbone)
     compiled = cast(nn.Module, torch.compile(copy.deepcopy(backbone)))
     path = Path(tempfile.mkdtemp(prefix="dmd-benchmark-"), "generator.onnx")
-    generator = OneStepGenerator(copy.deepcopy(shipped.teacher.denoiser), shipped.config.distill.generator_timestep)
+    generator = Generator(copy.deepcopy(shipped.teacher.denoiser), shipped.config.distill.generator_timesteps)
     export_onnx(generator, path, shipped.classes is not None)
     compilation, _ = timed(network(shipped, compiled))
     exported, z, labels = OnnxGenerator(path, torch.get_num_threads()), shipped.noise(COUNT), shipped.labels(COUNT)

@@ -20,11 +20,22 @@ from dmd.distill.distiller import Distiller
 from dmd.features.perceptual import build_perceptual
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config, load_config
+from dmd.params.matching import Discriminator, Matching
 from dmd.types import Pixels
 from stages.teacher import fresh
 
 PARAMS = Path("params.yaml")
 CIFAR10 = Path("pipelines") / "cifar10" / "params.yaml"
+
+
+PLAIN: dict[str, Any] = {
+    "matching": Matching(loss="dmd", noise=(0.01, 1000.0)),
+    "discriminator": Discriminator(),
+    "num_fake_updates": 1,
+    "fake_warmup_updates": 0,
+    "fake_noise": None,
+}
+"""The method that public code times: one fake update, no discriminator, all timesteps."""
 
 
 class Shipped:
@@ -84,12 +95,12 @@ class Shipped:
         return folder
 
     def distiller(self, pairs: Path, **changes: Any) -> Distiller:
-        """The distillation that the params describe, with other settings where given."""
+        """Plain distribution matching with the sizes and rates of the params, with other settings where given."""
         return Distiller(
             self.teacher.denoiser,
             PairStore(pairs),
             build_perceptual("pixel", self.config.dataset.image_shape[1], Path()),
-            self.config.distill.model_copy(update=changes),
+            self.config.distill.model_copy(update=PLAIN | changes),
             regression_weight=self.config.alpha,
             guidance_scale=self.config.guidance_scale,
             num_classes=self.classes,

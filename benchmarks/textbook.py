@@ -41,12 +41,14 @@ class TextbookLoop:
     def draw(self) -> dict[str, Tensor]:
         """Noises and labels, pairs, and the timesteps and noises of both losses."""
         size, shape, total = self.settings.batch_size, self.config.dataset.image_shape, len(self.alpha_bar)
-        low, high = (round(share * total) for share in (self.settings.min_timestep, self.settings.max_timestep))
+        levels = ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
+        least, greatest = self.settings.matching.noise
+        low, high = (int((levels < level).sum()) for level in (least, greatest))
         rows = torch.randperm(len(self.pairs["z"]))[: self.settings.pairs_batch_size]
         return {
             "z": torch.randn(size, *shape),
             "labels": torch.randint(self.classes, (size,)),
-            "t": torch.randint(low, min(high + 1, total), (size,)),
+            "t": torch.randint(low, high, (size,)),
             "eps": torch.randn(size, *shape),
             "z_ref": self.pairs["z"][rows],
             "x_ref": self.pairs["x0"][rows],
@@ -70,7 +72,7 @@ class TextbookLoop:
 
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
         """Images in one step."""
-        return self.denoise(self.generator, z, torch.full((len(z),), self.settings.generator_timestep), labels)
+        return self.denoise(self.generator, z, torch.full((len(z),), self.settings.generator_timesteps[0]), labels)
 
     def keep_average(self) -> None:
         """The running average of the generator's weights, one parameter after the other."""

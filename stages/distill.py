@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 
 from dmd.datasets.pairs import PairStore
+from dmd.datasets.registry import load_dataset
+from dmd.distill.batches import RealImages
 from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
@@ -21,7 +23,7 @@ from stages.command import cli
 def prepare(config: Config) -> Distillation:
     """The run that the params describe, in its work folder."""
     places, settings = Places(config.system), config.distill
-    inputs = [places.teacher, places.pairs, places.weights("perceptual")]
+    inputs = [places.teacher, places.pairs, places.weights("perceptual"), places.dataset]
     params = config.model_dump(mode="json", include={"seed", "alpha", "guidance_scale", "dataset", "distill"})
     work = work_folder("distill", inputs, params)
     torch.manual_seed(config.seed)
@@ -34,9 +36,17 @@ def prepare(config: Config) -> Distillation:
         guidance_scale=config.guidance_scale,
         num_classes=config.dataset.num_classes,
         seed=config.seed,
+        real=real_images(config),
     )
     log = live.open_log(Path("dvclive", config.system)) if distiller.accelerator.is_main_process else None
     return Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps, log)
+
+
+def real_images(config: Config) -> RealImages | None:
+    """The training images, where a discriminator compares with them."""
+    if config.distill.discriminator.kind is None:
+        return None
+    return RealImages(*load_dataset(config.dataset.name, Places(config.system).dataset, "train"))
 
 
 def main(config: Config) -> None:
@@ -48,8 +58,8 @@ def main(config: Config) -> None:
             with whole_folder(places.training) as out:
                 run.save(out)
             scheduler_config = Teacher.load(places.teacher).scheduler_config
-            timestep, classes = config.distill.generator_timestep, config.dataset.num_classes
-            save_generator(places.generator, run.distiller.generator_backbone, scheduler_config, timestep, classes)
+            timesteps, classes = config.distill.generator_timesteps, config.dataset.num_classes
+            save_generator(places.generator, run.distiller.generator_backbone, scheduler_config, timesteps, classes)
             finish(run.work)
 
 

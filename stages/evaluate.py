@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from dmd.datasets.registry import load_dataset
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.evaluator import Evaluator
 from dmd.evaluate.examples import write_examples
@@ -33,7 +33,7 @@ def build_models(config: Config, teacher: Teacher, device: torch.device) -> tupl
     guided = config.guidance_scale, config.dataset.num_classes, device
     models: dict[str, Model] = {
         "teacher": many_step_model(teacher, config.evaluate, *guided),
-        "student_before": OneStepGenerator(teacher.denoiser, config.distill.generator_timestep).to(device),
+        "student_before": Generator(teacher.denoiser, config.distill.generator_timesteps).to(device),
         "student": load_generator(Places(config.system).generator).to(device),
     }
     return models, many_step_model(teacher, config.pairs, *guided)
@@ -72,7 +72,10 @@ def main(config: Config) -> None:
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])
         seconds = times[name]["batch_seconds"] / times[name]["batch_size"]
-        scores[name] |= {"nfe": nfe if name == "teacher" else 1, "seconds_per_image": seconds}
+        scores[name] |= {
+            "nfe": nfe if name == "teacher" else len(config.distill.generator_timesteps),
+            "seconds_per_image": seconds,
+        }
     drawn["test"] = evaluator.split(*test)
     scores["data"] = {"test": evaluator.score(drawn["test"])}
     scores["speed"] = {

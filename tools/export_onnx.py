@@ -7,12 +7,12 @@ import onnxruntime
 import torch
 import typer
 
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.models.pipeline import load_generator
 from dmd.types import Images, Labels
 
 
-def export_onnx(generator: OneStepGenerator, path: Path, conditional: bool) -> None:
+def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     """Write `generator`, on the CPU, to `path`: input `z`, `labels` where it is conditional; output `images`.
 
     A batch may have any size, 1 included.

@@ -29,7 +29,7 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     tables, out = data / "tables" / system, data / "plots"
     key = distance_key(load_json(metrics / "metrics.json"))
     calls, seconds = steps_curves(pd.read_csv(metrics / "steps.csv"), key).values()
-    chosen = load_config(root / PARAMS[system]).distill.generator_timestep
+    chosen = load_config(root / PARAMS[system]).distill.generator_timesteps[0]
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
     (exactness,) = exactness_curves(pd.read_csv(tables / "teacher_steps.csv")).values()
     drawn = {"calls": calls, "seconds": seconds, "timesteps": timesteps, "exactness": exactness}

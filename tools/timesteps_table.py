@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import typer
 
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
 from tools.scorer import Scorer
@@ -28,7 +28,7 @@ def main(
     denoiser = Teacher.load(Path("models", config.system, "teacher")).denoiser
     rows: list[dict[str, Any]] = []
     for timestep in (int(value) for value in timesteps.split(",")):
-        generator = OneStepGenerator(denoiser, timestep).to(scorer.device)
+        generator = Generator(denoiser, timestep).to(scorer.device)
         with torch.no_grad():
             rows.append({"generator_timestep": timestep, **scorer.score_model(generator, f"t* = {timestep}")})
     table.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from dmd.datasets.cifar10 import CLASSES, SHAPE, load_cifar10
 from dmd.datasets.mnist import load_mnist
 from dmd.runtime.files import load_tensors
@@ -83,6 +85,11 @@ def load_dataset(name: str, folder: Path, split: Split) -> tuple[Pixels, Labels 
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r} is unknown; take train or test")
     return DATASETS[name].load(folder, split)
+
+
+def to_pixels(images: Images) -> Pixels:
+    """The inverse of `to_images`, cut to the range and rounded: [-1, 1] to 0 … 255, [B, C, H, W]."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def to_images(pixels: Pixels) -> Images:

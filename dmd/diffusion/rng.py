@@ -32,7 +32,13 @@ class Stream(IntEnum):
     TEACHER_DROPOUT = 11
     ORDER = 12
     LABELS = 13
-    TEACHER_FLIP = 14
+    REAL_ORDER = 14
+    GENERATOR_STEP = 15
+    ROLLOUT_NOISE = 16
+    HEALTH_NOISE = 17
+    REAL_NOISE = 18
+    PANEL_NOISE = 19
+    TEACHER_FLIP = 20
 
 
 def sample_noise(seed: int, indices: Sequence[int] | Tensor, shape: Sequence[int], stream: Stream) -> Tensor:
@@ -51,21 +57,21 @@ def sample_uniform(seed: int, indices: Sequence[int] | Tensor, stream: Stream) -
     return torch.tensor([bits.random() for bits in _generators(seed, indices, stream)], dtype=torch.float64)
 
 
-def batch_order(seed: int, start: int, count: int, size: int) -> list[int]:
+def batch_order(seed: int, start: int, count: int, size: int, stream: Stream = Stream.ORDER) -> list[int]:
     """Positions `start … start + count - 1` of an endless walk over `size` items, each epoch in an order of its own.
 
-    Every item comes once an epoch; the order is a function of `(seed, epoch)`.
+    Every item comes once an epoch; the order is a function of `(seed, stream, epoch)`.
     """
     order: list[int] = []
     for epoch in range(start // size, (start + count - 1) // size + 1):
         first = max(start - epoch * size, 0)
-        order.extend(_permutation(seed, epoch, size)[first : start + count - epoch * size].tolist())
+        order.extend(_permutation(seed, epoch, size, stream)[first : start + count - epoch * size].tolist())
     return order
 
 
-@lru_cache(2)
-def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
-    return next(_generators(seed, [epoch], Stream.ORDER)).permutation(size)
+@lru_cache(4)
+def _permutation(seed: int, epoch: int, size: int, stream: Stream) -> NDArray[np.int64]:
+    return next(_generators(seed, [epoch], stream)).permutation(size)
 
 
 def _generators(seed: int, indices: Sequence[int] | Tensor, stream: Stream) -> Iterator[np.random.Generator]:

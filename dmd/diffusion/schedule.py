@@ -64,6 +64,26 @@ class NoiseSchedule:
         """Signal-to-noise ratio alpha_t² / sigma_t², float64, [B]."""
         return (self.alpha(t) / self.sigma(t)) ** 2
 
+    def noise_to_signal(self) -> Table:
+        """sigma_t / alpha_t of every timestep, float64, [T]: a noise level that means the same in all schedules."""
+        alpha, sigma = self._tables[torch.device("cpu")]
+        return sigma / alpha
+
+    def timesteps_between(self, low: float, high: float) -> range:
+        """The timesteps with low ≤ sigma_t / alpha_t ≤ high.
+
+        Raises:
+            ValueError: there are none; names the range and what the schedule has.
+        """
+        levels = self.noise_to_signal()
+        inside = ((levels >= low) & (levels <= high)).nonzero().flatten()
+        if not len(inside):
+            raise ValueError(
+                f"no timestep has a noise sigma / alpha in {low:g} … {high:g}; the schedule's {len(levels)} have "
+                f"{levels.min():.3g} … {levels.max():.3g}; widen the range"
+            )
+        return range(int(inside[0]), int(inside[-1]) + 1)
+
     def add_noise(self, x0: Images, eps: Images, t: Timesteps) -> Images:
         """x_t = alpha_t x0 + sigma_t eps, in the dtype of `x0`."""
         return scale(x0, self.alpha(t)) + scale(eps, self.sigma(t))

@@ -1,18 +1,21 @@
-"""Distribution matching distillation (Yin et al. 2024, arXiv 2311.18828): generator and fake score in turns."""
+"""Distillation (Yin et al. 2024, arXiv 2311.18828, 2405.14867): generator, fake score and discriminator in turns."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from dmd.datasets.pairs import PairStore
-from dmd.diffusion.denoiser import Denoiser, denoising_loss
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.guidance import with_guidance
-from dmd.distill.batches import Batch, Batches
+from dmd.distill.batches import Batch, Batches, RealImages, cut, rollout_noise
+from dmd.distill.critics import Critics
 from dmd.distill.health import Health
-from dmd.distill.losses import distribution_matching_gradient, distribution_matching_loss
+from dmd.distill.losses import surrogate_loss
+from dmd.distill.matching import METHODS, Noised, Term, adversarial
 from dmd.models.backbones import checkpoint_activations
 from dmd.params.distill import Distill
 from dmd.training.accelerator import build_accelerator
@@ -27,7 +30,11 @@ HEALTH_PAIRS = 1000
 
 
 class Distiller:
-    """Three copies of the teacher: the generator, the frozen real score and the trained fake score."""
+    """Three copies of the teacher: the generator, the frozen real score and the trained fake score.
+
+    The generator descends its matching loss and the adversarial one by their gradients at its images, and the
+    regression on pairs; one backward pass carries all three into its weights.
+    """
 
     def __init__(
         self,
@@ -40,116 +47,183 @@ class Distiller:
         guidance_scale: float,
         num_classes: int | None,
         seed: int,
+        real: RealImages | None = None,
     ) -> None:
         """Copy `teacher` three times; all stay in eval mode, so that mu_fake equals mu_real at the start.
 
+        Args:
+            teacher: its network, schedule and meaning.
+            pairs: of the regression and of the comparisons in `Health`.
+            perceptual: the distance of the regression.
+            settings: the section `distill` of the params.
+            regression_weight: alpha; at 0 there is no regression.
+            guidance_scale: of the pairs; of the real score too, unless `settings.matching` has its own.
+            num_classes: None for a model without classes.
+            seed: of all that is drawn.
+            real: images for the discriminator.
+
         Raises:
-            ValueError: a batch size does not fit the processes, guidance has no null class, checkpointing no support;
-                the launcher is at another precision.
+            ValueError: a batch size does not fit the processes, a range of noise holds no timestep, guidance has no
+                null class, checkpointing no support; a discriminator has no images; the launcher is at another
+                precision.
         """
         self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
         self.settings, self.num_classes, self.pairs = settings, num_classes, pairs
-        self.regression_weight, self.schedule = regression_weight, teacher.schedule
-        batches = self._batches(teacher.schedule.num_timesteps, seed)
-        student, fake, real = (self._copy(teacher) for _ in range(3))
+        self.regression_weight, self.schedule, self._seed = regression_weight, teacher.schedule, seed
+        if settings.discriminator.kind is not None and real is None:
+            raise ValueError("distill.discriminator.kind is set, but there are no real images for it")
+        self.batches = self._batches(real if settings.discriminator.kind is not None else None)
+        student, fake, judge = (self._copy(teacher) for _ in range(3))
         self.generator_backbone: nn.Module = student.backbone
-        generator = OneStepGenerator(student, settings.generator_timestep).eval()
-        self.learns_generator = self._learner(generator, settings.learning_rate_generator, 1)
-        self.learns_fake = self._learner(fake, settings.learning_rate_fake, settings.num_fake_updates)
-        self.generator, self.mu_fake = self.learns_generator.module, self.learns_fake.module
+        self.learns_generator = self._learner(student, settings.learning_rate_generator, settings.steps)
+        self.generator = Generator(student, settings.generator_timesteps).eval()
+        updates = settings.fake_warmup_updates + settings.steps * settings.num_fake_updates
+        self.critics = Critics(
+            fake, settings, pairs.image_shape, num_classes, seed, self.accelerator,
+            lambda module, rate: self._learner(module, rate, updates),
+        )  # fmt: skip
+        scale = settings.matching.guidance_scale if settings.matching.guidance_scale is not None else guidance_scale
         # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
-        self.mu_real = with_guidance(real, guidance_scale, num_classes).to(self.accelerator.device).eval()
+        self.mu_real = with_guidance(judge, scale, num_classes).to(self.accelerator.device).eval()
+        self.scores = self.critics.scores(self.mu_real)
         self.perceptual = perceptual.to(self.accelerator.device)
         self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.health = self._health()
         self.batch, self.fake_batch = (
-            ReadAhead(draw, self.accelerator.device) for draw in (batches.draw, batches.draw_fake)
+            ReadAhead(draw, self.accelerator.device) for draw in (self.batches.draw, self.batches.draw_fake)
         )
         self.state = self._state({"generator": student.backbone, "fake": fake.backbone})
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        """One iteration: a generator update, then `num_fake_updates` of the fake score, the first on the same images.
+    @property
+    def learners(self) -> dict[str, Learner]:
+        """Of all that is trained, by name."""
+        return {"generator": self.learns_generator} | (self.critics.learners if self.settings.has_critics else {})
 
-        Returns the losses and gradient norms as tensors.
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One iteration: a generator update, then `num_fake_updates` of the critics, the first on the same images.
+
+        Before the first come the critics' warm-up updates. Returns the losses and gradient norms as tensors; those of
+        the critics are of the first update, whose images are the generator's newest.
         """
-        batch = self.batch(step)
-        record, x = self.update_generator(batch, step)
-        for update in range(self.settings.num_fake_updates):
-            drawn = self.fake_batch(step * self.settings.num_fake_updates + update)
-            if update > 0:
-                with torch.no_grad():
-                    x = torch.cat([self.generator(part["z"], part.get("labels")) for part in self._parts(drawn)])
-            record |= self.update_fake(x, drawn, step)
-        return record
+        if step == 0 and self.settings.has_critics:
+            for number in range(self.settings.fake_warmup_updates):
+                self._update_critics(number, None, step)
+        record, x = self.update_generator(self.batch(step), step)
+        record |= {name: torch.zeros_like(record["regression"]) for name in ("fake", "grad_norm_fake")}
+        if not self.settings.has_critics:
+            return record
+        first = self.batches.number(step)
+        measured = [
+            self._update_critics(first + update, x if update == 0 else None, step)
+            for update in range(self.settings.num_fake_updates)
+        ]
+        return record | measured[0]
 
     def update_generator(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Images]:
-        """Step on `L_dm + alpha L_reg`; returns its terms and the images of the fresh noises, detached.
+        """Step on the matching loss + weight · adversarial loss + alpha · regression; returns its terms and images.
 
-        Terms are means over the batch, whatever the micro-batches: each part counts by its share of the samples.
+        Terms are means over the batch, whatever the micro-batches: each part counts by its share of the samples. The
+        images are those of the fresh noises, detached.
         """
         parts, drawn = self._parts(batch), []
-        terms = {name: torch.zeros((), device=batch["z"].device) for name in ("distribution_matching", "regression")}
+        terms = dict.fromkeys(self._term_names, torch.zeros((), device=batch["z"].device))
         for part in parts:
-            share, share_ref = len(part["z"]) / len(batch["z"]), len(part["z_ref"]) / len(batch["z_ref"])
+            share = len(part["z"]) / len(batch["z"])
             with self.learns_generator.accumulate(last=part is parts[-1]):
-                matching, regression, x = self._generator_terms(part, step)
-                matching, regression = share * matching, share_ref * regression
-                self.accelerator.backward(matching + self.regression_weight * regression)
-            terms["distribution_matching"] += matching.detach()
-            terms["regression"] += regression.detach()
+                x, x_ref = self._images(part, step)
+                found = self.image_terms(x.detach(), part)
+                for name, (value, _) in found.items():
+                    terms[name] = terms[name] + share * value
+                gradients = {name: share * self._weight(name) * gradient for name, (_, gradient) in found.items()}
+                loss = surrogate_loss(x, sum(gradients.values(), torch.zeros_like(x)))
+                self.health.note_gradients(step, gradients, *self._levels(found, part))
+                if x_ref is not None:
+                    distance = self.perceptual(x_ref.float(), part["x_ref"]).mean()
+                    regression = len(part["z_ref"]) / len(batch["z_ref"]) * distance
+                    loss = loss + self.regression_weight * regression
+                    terms["regression"] = terms["regression"] + regression.detach()
+                self.accelerator.backward(loss)
             drawn.append(x.detach())
         norm = self.learns_generator.update(step, terms)
         self.average.step(self.generator_backbone.parameters())
         return {**terms, "grad_norm_generator": norm}, torch.cat(drawn)
 
-    def _generator_terms(self, part: Batch, step: int) -> tuple[Tensor, Tensor, Images]:
-        """L_dm, L_reg and the images of the fresh noises.
+    def image_terms(self, x: Images, batch: Batch) -> dict[str, Term]:
+        """Each loss at generated images `x`, at the batch's timesteps `t` and noise `eps`, and its gradient there."""
+        noised, found = Noised(x, batch["t"], batch["eps"], batch.get("labels"), self.schedule), {}
+        if self.settings.matching.loss != "none":
+            found["distribution_matching"] = METHODS[self.settings.matching.loss](
+                self.scores, noised, self.settings.matching
+            )
+        if self._adversarial:
+            found["adversarial"] = adversarial(self.scores, noised)
+        return found
 
-        One forward pass draws both halves: fresh noises for L_dm (DMD eq. 7), pairs' noises for L_reg (DMD eq. 9).
-        """
-        size = len(part["z"])
-        labels = torch.cat([part["labels"], part["labels_ref"]]) if "labels" in part else None
-        images = self.generator(torch.cat([part["z"], part["z_ref"]]), labels)
+    def _levels(self, found: Mapping[str, Term], part: Batch) -> tuple[Tensor, Tensor] | tuple[()]:
+        """Each image's own norm of the matching gradient, and its noise level."""
+        if "distribution_matching" not in found:
+            return ()
+        gradient = found["distribution_matching"][1]
+        noised = Noised(gradient, part["t"], part["eps"], None, self.schedule)
+        return gradient.flatten(1).norm(dim=1) * len(gradient), noised.bins(*self.settings.matching.noise)
+
+    def draw(self, batch: Batch, number: int) -> Images:
+        """Images of the batch's noises, at the step of the generator that update `number` is for; no gradient."""
+        drawn = []
+        with torch.no_grad():
+            for part in self._parts(batch):
+                x_t, t = self._call(part, number)
+                drawn.append(self.learns_generator.module(x_t, t, part.get("labels")))
+        return torch.cat(drawn)
+
+    def _update_critics(self, number: int, x: Images | None, step: int) -> dict[str, Tensor]:
+        drawn = self.fake_batch(number)
+        return self.critics.update(self.draw(drawn, number) if x is None else x, drawn, self._parts, step)
+
+    def _call(self, part: Batch, number: int) -> tuple[Images, Tensor]:
+        """What the generator's network is called with for the fresh noises, and at which timesteps."""
+        step = self.batches.generator_step(number)
+        return self.generator.rollout(part["z"], part.get("labels"), rollout_noise(part), step)
+
+    def _images(self, part: Batch, step: int) -> tuple[Tensor, Tensor | None]:
+        """Images of the fresh noises and of the pairs', of one forward pass; the pairs' are of the first step."""
+        x_t, t = self._call(part, self.batches.number(step))
+        size, labels = len(x_t), part.get("labels")
+        if "z_ref" in part:
+            ref, t_ref = self.generator.rollout(part["z_ref"], None, (), 0)
+            x_t, t = torch.cat([x_t, ref]), torch.cat([t, t_ref])
+            labels = None if labels is None else torch.cat([labels, part["labels_ref"]])
+        images = self.learns_generator.module(x_t, t, labels)
         self.health.watch(step, images, size)
-        x = images[:size]
-        matching = distribution_matching_loss(x, self.matching_gradient(x.detach(), part))
-        return matching, self.perceptual(images[size:].float(), part["x_ref"]).mean(), x
+        return images[:size], images[size:] if "z_ref" in part else None
 
-    @torch.no_grad()
-    def matching_gradient(self, x: Images, batch: Batch) -> Images:
-        """The distribution-matching gradient at images `x`, at the batch's timesteps `t` and noise `eps`."""
-        x_t = self.schedule.add_noise(x, batch["eps"], batch["t"])
-        with self.accelerator.autocast():  # as the prepared mu_fake does: both in one precision
-            x0_real = self.mu_real(x_t, batch["t"], batch.get("labels"))
-        x0_fake = self.mu_fake(x_t, batch["t"], batch.get("labels"))
-        return distribution_matching_gradient(x, x0_real, x0_fake)
+    @property
+    def _adversarial(self) -> bool:
+        return self.settings.discriminator.kind is not None and self.settings.discriminator.weight > 0
 
-    def update_fake(self, x: Images, drawn: Batch, step: int) -> dict[str, Tensor]:
-        """Step on the fake score's denoising loss at generated images, t uniform over all of [0, T) (DMD eq. 6).
+    @property
+    def _term_names(self) -> tuple[str, ...]:
+        """The losses that a table of losses has: matching and regression always, zero where there is none."""
+        return ("distribution_matching", "regression", *(("adversarial",) if self._adversarial else ()))
 
-        `drawn` has the labels of `x`, the timesteps `t` and the noise `eps`.
-        """
-        batch = {"x": x, **{name: drawn[name] for name in ("t", "eps", "labels") if name in drawn}}
-        parts, terms = self._parts(batch), {"fake": torch.zeros((), device=x.device)}
-        for part in parts:
-            with self.learns_fake.accumulate(last=part is parts[-1]):
-                x_t = self.schedule.add_noise(part["x"], part["eps"], part["t"])
-                x0_fake = self.mu_fake(x_t, part["t"], part.get("labels"))
-                loss = denoising_loss(x0_fake, part["x"], self.schedule.snr(part["t"])) * (len(part["x"]) / len(x))
-                self.accelerator.backward(loss)
-            terms["fake"] += loss.detach()
-        norm = self.learns_fake.update(step, terms)
-        return {**terms, "grad_norm_fake": norm}
+    def _weight(self, name: str) -> float:
+        return self.settings.discriminator.weight if name == "adversarial" else 1.0
 
-    def _batches(self, num_timesteps: int, seed: int) -> Batches:
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """The micro-batches of this process's part of a batch."""
+        return cut(batch, self.settings.num_parts(self.accelerator.num_processes))
+
+    def _batches(self, real: RealImages | None) -> Batches:
         return Batches(
-            self.pairs,
             self.settings,
-            num_timesteps=num_timesteps,
-            num_classes=self.num_classes,
-            seed=seed,
-            process=self.accelerator.process_index,
-            num_processes=self.accelerator.num_processes,
+            self.schedule,
+            self.pairs.image_shape,
+            self.num_classes,
+            self._seed,
+            self.pairs if self.regression_weight > 0 else None,
+            real,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
         )
 
     def _copy(self, teacher: Denoiser) -> Denoiser:
@@ -160,30 +234,23 @@ class Distiller:
             compile_network(copied.backbone, self.accelerator.device, "distill.compile")
         return copied
 
-    def _learner(self, module: nn.Module, learning_rate: float, updates_per_step: int) -> Learner:
+    def _learner(self, module: nn.Module, learning_rate: float, updates: int) -> Learner:
         settings = self.settings
         learner = Learner(
             self.accelerator, module, learning_rate, settings.betas, settings.weight_decay, settings.max_grad_norm
         )
-        steps = settings.steps * updates_per_step
-        return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, steps)
+        return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, updates)
 
     def _state(self, networks: dict[str, nn.Module]) -> TrainingState:
-        learners = {"generator": self.learns_generator, "fake": self.learns_fake}
+        learners = self.learners
+        if self.critics.learns_discriminator is not None:
+            networks["discriminator"] = self.accelerator.unwrap_model(self.critics.learns_discriminator.module)
         optimizers = {name: learner.optimizer for name, learner in learners.items()}
         schedulers = {name: learner.lr_scheduler for name, learner in learners.items()}
         return TrainingState(networks, optimizers, schedulers, {"generator": self.average})
 
     def _health(self) -> Health:
         sample = self.pairs.read(range(min(HEALTH_PAIRS, len(self.pairs))))["x0"]
-        return Health(self.settings.health_steps, self.settings.max_grad_norm, sample)
-
-    @property
-    def _num_parts(self) -> int:
-        """Micro-batches of this process's part of a batch."""
-        return self.settings.num_parts(self.accelerator.num_processes)
-
-    def _parts(self, batch: Batch) -> list[Batch]:
-        """The micro-batches of a batch: fresh noises and pairs alike spread over as many parts."""
-        split = {name: tensor.tensor_split(self._num_parts) for name, tensor in batch.items()}
-        return [{name: parts[i] for name, parts in split.items()} for i in range(self._num_parts)]
+        matches = self.settings.matching.loss != "none"
+        baseline = self.critics.baseline(self.pairs, self.batches) if matches else None
+        return Health(self.settings.health_steps, self.settings.max_grad_norm, sample, baseline)

@@ -10,14 +10,22 @@ import torch
 from accelerate.utils import tqdm
 from torch import Tensor
 
+from dmd.datasets.labels import balanced_labels
+from dmd.datasets.registry import to_pixels
+from dmd.diffusion.rng import Stream, sample_noise
 from dmd.distill.distiller import Distiller
 from dmd.distill.health import Row
+from dmd.distill.panel import draw_panel, noise_levels
+from dmd.distill.passes import passes_per_step
+from dmd.distill.trouble import first_sign
 from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.training.learner import SETTLE_STEPS, settle
 
 logger = logging.getLogger(__name__)
 
 HISTORY_IMAGES = 20
+
+SNAPSHOT_BATCH = 100
 
 
 class Distillation:
@@ -67,7 +75,7 @@ class Distillation:
             ends = done % self.checkpoint_steps == 0 or done == self.steps
             drawn = done in self.history_steps
             if ends or drawn or done % SETTLE_STEPS == 0:
-                settle(distiller.learns_generator, distiller.learns_fake)
+                settle(*distiller.learners.values())
             if drawn:
                 self._draw(done)
             if ends:
@@ -77,21 +85,30 @@ class Distillation:
         distiller.average.copy_to(distiller.generator_backbone.parameters())
 
     def save(self, out: Path) -> None:
-        """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; measured times: `speed.json`.
+        """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; `snapshots.safetensors` where
+        asked for; measured times: `speed.json`.
 
         All but the last are functions of inputs, params and code.
         """
         pd.DataFrame(self.rows).to_csv(out / "losses.csv", index=False)
         pd.DataFrame(self.health).to_csv(out / "health.csv", index=False)
+        snapshots: dict[str, Tensor] = {}
         history = {"z": self.fixed["z"], "x0_pair": self.fixed["x0"], "label": self.fixed["label"]}
         for step in self.history_steps:
-            history[f"images_step_{step:05d}"] = load_tensors(self._history_file(step))["images"]
+            drawn = load_tensors(self._history_file(step))
+            history |= {f"{name}_step_{step:05d}": drawn[name] for name in ("images", "panel")}
+            if "snapshot" in drawn:
+                snapshots[f"step_{step:05d}"] = drawn["snapshot"]
         save_tensors(out / "history.safetensors", history)
+        if snapshots:
+            save_tensors(out / "snapshots.safetensors", snapshots)
         images = self.steps * self.distiller.settings.batch_size
         record = {
             "steps": self.steps,
             "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
             "history_steps": self.history_steps,
+            "noise_levels": noise_levels(self.distiller.settings.matching.noise),
+            "network_passes": self.steps * passes_per_step(self.distiller),
         }
         save_json(out / "training.json", record)
         save_json(out / "speed.json", {"seconds": self.seconds, "images_per_second": images / self.seconds})
@@ -112,10 +129,13 @@ class Distillation:
 
     def _note(self, rows: Sequence[dict[str, int | float]]) -> None:
         """Keep rows of the health table, and show them."""
-        self.health += rows
-        if self.live is not None:
-            for row in rows:
+        for row in rows:
+            self.health.append(row)
+            if self.live is not None:
                 self.live(row)
+            sign = first_sign(self.health)
+            if sign is not None and self.distiller.accelerator.is_main_process:
+                logger.warning("%s", sign)
 
     @torch.no_grad()
     def _draw(self, step: int) -> None:
@@ -127,10 +147,24 @@ class Distillation:
         labels = self.fixed["label"].to(device) if distiller.num_classes is not None else None
         distiller.average.store(distiller.generator_backbone.parameters())
         distiller.average.copy_to(distiller.generator_backbone.parameters())
-        generator = distiller.accelerator.unwrap_model(distiller.generator)
-        images = generator(self.fixed["z"].to(device), labels)
+        with distiller.accelerator.autocast():
+            images = distiller.generator(self.fixed["z"].to(device), labels).float()
+            drawn = {"images": images, "panel": draw_panel(distiller, images, labels)} | self._snapshot()
         distiller.average.restore(distiller.generator_backbone.parameters())
-        save_tensors(self._history_file(step), {"images": images.float()})
+        save_tensors(self._history_file(step), drawn)
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """The first of the noises that `evaluate` scores, drawn now: bytes, as real images have them."""
+        distiller, count = self.distiller, self.distiller.settings.snapshot_samples
+        parts = []
+        for start in range(0, count, SNAPSHOT_BATCH):
+            indices = range(start, min(start + SNAPSHOT_BATCH, count))
+            z = sample_noise(distiller.batches.seed, indices, distiller.pairs.image_shape, Stream.EVALUATION)
+            labels = balanced_labels(indices, distiller.num_classes)
+            device = distiller.accelerator.device
+            images = distiller.generator(z.to(device), None if labels is None else labels.to(device))
+            parts.append(to_pixels(images.float()).cpu())
+        return {"snapshot": torch.cat(parts)} if parts else {}
 
     def _history_file(self, step: int) -> Path:
         return self.work / f"history-{step:05d}.safetensors"

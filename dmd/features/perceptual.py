@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from dmd.features.channels import three_channels
 from dmd.features.shift_tolerant import Maps, load_shift_tolerant
-from dmd.params.distill import SMALLEST_RESOLUTION
+from dmd.params.perceptual import SMALLEST_RESOLUTION
 from dmd.runtime.files import load_tensors
 from dmd.types import Images, PerSample
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from diffusers import ModelMixin, UNet2DModel
 from safetensors import safe_open
+from torch import nn
 
 from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.teapearce import TeaPearceUNet
@@ -13,6 +14,22 @@ from dmd.runtime.files import load_json
 BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
 """Every network by its class name. All are called alike and have the config of a `UNet2DModel` that is read here:
 `sample_size`, `in_channels`, `num_class_embeds`."""
+
+
+BOTTLENECKS = {"UNet2DModel": "mid_block", "TeaPearceUNet": "nn_model.down2", "CelebAUNet": "middle"}
+"""By class name: the part of the network that sees the image at its smallest."""
+
+
+def bottleneck(backbone: nn.Module) -> nn.Module:
+    """The part of a network that sees the image at its smallest.
+
+    Raises:
+        ValueError: the network is of a class that is not known.
+    """
+    name = type(backbone).__name__
+    if name not in BOTTLENECKS:
+        raise ValueError(f"{name}: its bottleneck is not known; set distill.discriminator.kind to convolutional")
+    return backbone.get_submodule(BOTTLENECKS[name])
 
 
 def load_backbone(folder: Path) -> ModelMixin:

@@ -1,4 +1,7 @@
-"""A diffusers pipeline that draws in one network call. This file travels with the weights and needs diffusers alone."""
+"""A diffusers pipeline that draws in one network call, or in a few.
+
+This file travels with the weights and needs diffusers alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +15,21 @@ class OneStepPipeline(DiffusionPipeline):
     """`x0 = x0_prediction(unet(z, t*, label))`, z ~ N(0, I).
 
     The scheduler's table of betas ends at t*: its one trailing step calls the network there and goes all the way to x0.
+    At each of `later_timesteps`, if there are any, x0 is noised afresh and the network called again.
     """
 
     model_cpu_offload_seq = "unet"
 
-    def __init__(self, unet: ModelMixin, scheduler: DDIMScheduler, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        unet: ModelMixin,
+        scheduler: DDIMScheduler,
+        num_classes: int | None = None,
+        later_timesteps: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
-        self.register_to_config(num_classes=num_classes)
+        self.register_to_config(num_classes=num_classes, later_timesteps=later_timesteps)
 
     @torch.no_grad()
     def __call__(
@@ -51,13 +61,20 @@ class OneStepPipeline(DiffusionPipeline):
         z = self._noise(latents, count, generator)
 
         self.scheduler.set_timesteps(1)
-        t = self.scheduler.timesteps[0]
-        output = self.unet(z, t, class_labels=labels).sample
-        images = self.scheduler.step(output, t, z).prev_sample
+        images = self._x0(z, self.scheduler.timesteps[0], labels)
+        for timestep in self.config.later_timesteps or ():
+            t = torch.tensor(timestep)
+            eps = randn_tensor(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+            images = self._x0(self.scheduler.add_noise(images, eps, t.expand(count)), t, labels)
 
         self.maybe_free_model_hooks()
         images = self._as_pictures(images, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _x0(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The clean images that the network sees in noisy ones."""
+        output = self.unet(x_t, t, class_labels=labels).sample
+        return self.scheduler.step(output, t, x_t).pred_original_sample
 
     def _as_pictures(self, images: torch.Tensor, output_type: str) -> Any:
         """From [-1, 1] to [0, 1]: a tensor (`pt`), an array [B, H, W, C] (`np`) or a list of pictures (`pil`)."""

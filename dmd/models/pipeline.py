@@ -6,14 +6,14 @@ with classes brings `one_step.py`, and a network that diffusers does not have br
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UNet2DModel
 
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
@@ -29,7 +29,7 @@ def save_generator(
     folder: Path,
     backbone: ModelMixin,
     scheduler_config: Mapping[str, Any],
-    generator_timestep: int,
+    generator_timesteps: int | Sequence[int],
     num_classes: int | None = None,
 ) -> None:
     """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json` and `one_step.py`.
@@ -38,18 +38,20 @@ def save_generator(
         folder: replaced, whole or not at all.
         backbone: the student's network.
         scheduler_config: the config of the scheduler that the teacher was trained under.
-        generator_timestep: t*, 0 … T - 1.
+        generator_timesteps: t*, 0 … T - 1; several for a generator of several calls, falling.
         num_classes: classes without the null class; None for an unconditional model.
 
     Raises:
         ValueError: t* is outside the schedule.
     """
-    scheduler = one_step_scheduler(scheduler_config, generator_timestep)
-    plain = num_classes is None and isinstance(backbone, UNet2DModel)
+    timesteps = [generator_timesteps] if isinstance(generator_timesteps, int) else list(generator_timesteps)
+    scheduler = one_step_scheduler(scheduler_config, timesteps[0])
+    plain = num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel)
     if plain:
         pipeline = DDIMPipeline(backbone, scheduler)
     else:
-        pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes)
+        later = timesteps[1:] or None
+        pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes, later)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
         shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
@@ -86,9 +88,10 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
     )
 
 
-def load_generator(folder: Path) -> OneStepGenerator:
-    """The generator of a folder that `save_generator` wrote; reads `unet/` and `scheduler/` alone."""
+def load_generator(folder: Path) -> Generator:
+    """The generator of a folder that `save_generator` wrote; reads `unet/`, `scheduler/` and `model_index.json`."""
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
     denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)
-    return OneStepGenerator(denoiser, schedule.num_timesteps - 1)
+    later = load_json(folder / "model_index.json").get("later_timesteps") or []
+    return Generator(denoiser, [schedule.num_timesteps - 1, *later])

@@ -61,9 +61,9 @@ class Config(Section):
         Raises:
             ValueError: t* lies outside, or a solver's steps do not fit; names key, value and cure.
         """
-        if self.distill.generator_timestep >= total:
+        if self.distill.generator_timesteps[0] >= total:
             raise ValueError(
-                f"distill.generator_timestep {self.distill.generator_timestep} is outside the schedule: "
+                f"distill.generator_timesteps {list(self.distill.generator_timesteps)} go outside the schedule: "
                 f"0 … {total - 1} (teacher.schedule.num_train_timesteps - 1)"
             )
         self.pairs.check_timesteps(total, "pairs")
@@ -73,6 +73,15 @@ class Config(Section):
     def _agree(self) -> "Config":
         if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
+        if self.distill.matching.guidance_scale not in (None, 1.0) and self.dataset.num_classes is None:
+            raise ValueError(
+                f"distill.matching.guidance_scale {self.distill.matching.guidance_scale} needs labels: set "
+                "dataset.num_classes, or null"
+            )
+        if self.alpha == 0 and not self.distill.has_critics:
+            raise ValueError(
+                "alpha 0, distill.matching.loss none and no discriminator leave nothing to train; set one of them"
+            )
         training = self.teacher.training if self.teacher.source == "train" else None
         if self.guidance_scale != 1.0 and training is not None and training.label_dropout == 0:
             raise ValueError(

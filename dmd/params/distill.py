@@ -1,50 +1,27 @@
-"""The params of distillation and of its perceptual distance."""
+"""The params of distillation: how the generator, the fake score and a discriminator are trained."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
+from dmd.params.matching import Discriminator, Matching, Noise
+from dmd.params.perceptual import Perceptual
+from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Switch
 
-SMALLEST_RESOLUTION = {
-    "pixel": 1,
-    "lpips-vgg": 16,
-    "lpips-alex": 31,
-    "lpips-squeeze": 17,
-    "stlpips-vgg": 18,
-    "stlpips-alex": 21,
-}
-"""Every distance by its name, with the smallest height and width that its poolings and paddings accept."""
-
-
-class Perceptual(Section):
-    """The distance of the regression loss."""
-
-    name: Literal["lpips-vgg", "lpips-alex", "lpips-squeeze", "stlpips-vgg", "stlpips-alex", "pixel"]
-    """LPIPS with its backbone, shift-tolerant LPIPS with its backbone, or the mean squared pixel difference."""
-    resolution: Count
-    """Images are resized bilinearly to this height and width first."""
-
-    @model_validator(mode="after")
-    def _large_enough(self) -> "Perceptual":
-        if self.resolution < SMALLEST_RESOLUTION[self.name]:
-            raise ValueError(
-                f"resolution {self.resolution}: {self.name} needs at least {SMALLEST_RESOLUTION[self.name]}"
-            )
-        return self
+Timestep = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Distill(Section):
-    """Distribution matching distillation."""
+    """Distillation into a generator of one step, or of a few."""
 
-    generator_timestep: Annotated[int, Field(ge=0, strict=True)]
-    """t*: the timestep at which the one-step generator calls its network."""
+    generator_timesteps: Annotated[tuple[Timestep, ...], Field(min_length=1)]
+    """t*, the timestep at which the one-step generator calls its network; several, falling, make as many calls."""
     steps: Count
     """Generator updates."""
     batch_size: Count
     """Fresh noises a generator update, and images a fake-score update."""
     pairs_batch_size: Count
-    """Pairs a generator update."""
+    """Pairs a generator update; none are read where alpha is 0."""
     micro_batch_size: Count | None = None
     """Fresh noises a pass, pairs spread over as many passes; none = all at once. Changes memory and speed only."""
     gradient_checkpointing: Switch = False
@@ -53,31 +30,35 @@ class Distill(Section):
     """Compile the three networks with `torch.compile`: faster after a wait, and the same losses but for rounding."""
     mixed_precision: MixedPrecision = None
     """`bf16`: passes of the three networks under autocast to bfloat16, faster where the device has it, and rounded."""
+    matching: Matching
+    discriminator: Discriminator
     learning_rate_generator: Rate
     """Of the generator."""
     learning_rate_fake: Rate
     """Of the fake score."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"]
-    """After the warm-up: constant, or falling to zero at the last step; both optimisers."""
+    """After the warm-up: constant, or falling to zero at the last step; all optimisers."""
     betas: tuple[Decay, Decay]
-    """AdamW's, both optimisers."""
+    """AdamW's, all optimisers."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """AdamW's, both optimisers."""
+    """AdamW's, all optimisers."""
     warmup_steps: Annotated[int, Field(ge=0, strict=True)]
-    """Updates of linear warm-up, both optimisers."""
+    """Updates of linear warm-up, all optimisers."""
     max_grad_norm: Annotated[float, Field(gt=0)]
-    """Gradient norms are clipped here, both networks."""
+    """Gradient norms are clipped here, all networks."""
     num_fake_updates: Count
-    """Fake-score updates a generator update: 1 in DMD, 5 in DMD2."""
+    """Updates of fake score and discriminator a generator update: 1 in DMD, 5 in DMD2."""
+    fake_warmup_updates: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Updates of fake score and discriminator before the generator's first."""
+    fake_noise: Noise | None = None
+    """sigma / alpha of the noise that the fake score is trained at, least and greatest; none = all timesteps."""
     ema_decay: Decay
     """Of the generator that is saved."""
-    min_timestep: Share
-    """Lower end of the distribution-matching timesteps, as a share of T."""
-    max_timestep: Share
-    """Upper end of the distribution-matching timesteps, as a share of T."""
     perceptual: Perceptual
     history_epochs: Count
     """The fixed noises are drawn at step 0 and after each of so many equal parts of the run."""
+    snapshot_samples: Annotated[int, Field(ge=0, strict=True)] = 0
+    """So many samples are kept at each of those steps, which `evaluate` scores: a curve of the distance; 0 = none."""
     health_steps: Count
     """Generator updates from one row of health.csv to the next."""
     checkpoint_steps: Count
@@ -85,8 +66,9 @@ class Distill(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "Distill":
-        if self.min_timestep >= self.max_timestep:
-            raise ValueError(f"min_timestep {self.min_timestep} is not below max_timestep {self.max_timestep}")
+        times = self.generator_timesteps
+        if any(later >= earlier for earlier, later in zip(times, times[1:], strict=False)):
+            raise ValueError(f"generator_timesteps {list(times)} do not fall; sort them from noise to image")
         if self.history_epochs > self.steps:
             raise ValueError(f"history_epochs {self.history_epochs} is above steps {self.steps}; lower it")
         if self.pairs_batch_size < self.num_parts(1):  # then no number of processes has too few either
@@ -95,6 +77,31 @@ class Distill(Section):
                 f"raise micro_batch_size, {self.micro_batch_size}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _methods_agree(self) -> "Distill":
+        matching, discriminator = self.matching, self.discriminator
+        if matching.divergence != "reverse_kl" and discriminator.kind is None:
+            raise ValueError(
+                f"matching.divergence {matching.divergence} weighs by a discriminator's density ratio; set "
+                "discriminator.kind to convolutional or bottleneck, or matching.divergence to reverse_kl"
+            )
+        if matching.divergence != "reverse_kl" and self.micro_batch_size is not None:
+            raise ValueError(
+                f"matching.divergence {matching.divergence} weighs the samples of a whole batch; set micro_batch_size "
+                "to null"
+            )
+        if discriminator.kind == "bottleneck" and matching.loss == "none":
+            raise ValueError(
+                "discriminator.kind bottleneck is a part of the fake score, which matching.loss none has not; take "
+                "convolutional"
+            )
+        return self
+
+    @property
+    def has_critics(self) -> bool:
+        """Whether anything but the generator is trained."""
+        return self.matching.loss != "none" or self.discriminator.kind is not None
 
     def num_parts(self, processes: int) -> int:
         """Micro-batches of each of so many processes' part of a batch."""

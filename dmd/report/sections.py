@@ -95,7 +95,7 @@ def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     if key not in timesteps:
         return Section("Timestep of the one step", "", [])
     note = f"Before distillation, {timesteps['num_samples'].max():,} samples a row; dotted: what this run was given."
-    curves = timesteps_curves(timesteps, key, run.params["distill"]["generator_timestep"])
+    curves = timesteps_curves(timesteps, key, run.params["distill"]["generator_timesteps"][0])
     table = timesteps.set_index("generator_timestep")
     return Section("Timestep of the one step", note, [Curves(curves), Table(table)])
 

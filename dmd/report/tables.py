@@ -72,7 +72,8 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
         "steps": f"{distill['steps']:,}",
         "betas": betas or "the checkpoint's",
         "timesteps T": f"{schedule['num_train_timesteps']:,}" if schedule else "the checkpoint's",
-        "generator timestep t*": str(distill["generator_timestep"]),
+        "generator timestep t*": ", ".join(map(str, distill["generator_timesteps"])),
+        "matching": _matching(distill),
         "regression": f"{params['alpha']:g} · {distill['perceptual']['name']} at {distill['perceptual']['resolution']}",
         "guidance scale": f"{params['guidance_scale']:g}",
         "fake-score updates a step": str(distill["num_fake_updates"]),
@@ -81,6 +82,16 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
     table = pd.DataFrame({"this run": {name: value for name, value in values.items() if value is not None}})
     talk = TALK.get(params["system"])
     return table if talk is None else table.assign(**{"the talk": pd.Series(dict(talk))})
+
+
+def _matching(distill: Mapping[str, Any]) -> str:
+    """The matching loss, its range of noise, and a discriminator's kind and weight."""
+    matching, discriminator = distill["matching"], distill["discriminator"]
+    low, high = matching["noise"]
+    said = f"{matching['loss']}, σ/α {low:g} … {high:g}"
+    if matching["divergence"] != "reverse_kl":
+        said += f", {matching['divergence'].replace('_', ' ')}"
+    return said if discriminator["kind"] is None else f"{said}; {discriminator['weight']:g} · {discriminator['kind']}"
 
 
 def distance_key(scores: Mapping[str, Any]) -> str:

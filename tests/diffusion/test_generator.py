@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 
 pytestmark = pytest.mark.maths
@@ -34,7 +34,7 @@ class Recorded(BaseDenoiser):
 def test_images_are_the_denoised_noise_of_one_call(timestep: int, labels: Tensor | None) -> None:
     z = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     recorded = Recorded()
-    found = OneStepGenerator(recorded, timestep)(z, labels)
+    found = Generator(recorded, timestep)(z, labels)
     assert len(recorded.calls) == 1
     assert torch.equal(recorded.calls[0][1], torch.full((5,), timestep))
     assert torch.equal(found, Recorded()(z, torch.full((5,), timestep), labels))
@@ -43,14 +43,14 @@ def test_images_are_the_denoised_noise_of_one_call(timestep: int, labels: Tensor
 def test_noise_is_scaled_for_a_variance_exploding_schedule() -> None:
     z = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     recorded = Recorded()
-    OneStepGenerator(recorded, 99, input_scale=80.0)(z)
+    Generator(recorded, 99, input_scale=80.0)(z)
     assert torch.equal(recorded.calls[0][0], 80 * z)
 
 
 @pytest.mark.parametrize("timestep", [-1, 100, 1000])
 def test_a_timestep_outside_the_schedule_is_refused(timestep: int) -> None:
     with pytest.raises(ValueError, match=rf"generator_timestep {timestep} is outside the schedule: 0 … 99"):
-        OneStepGenerator(Recorded(), timestep)
+        Generator(Recorded(), timestep)
 
 
 def test_gradients_reach_the_network() -> None:
@@ -62,6 +62,6 @@ def test_gradients_reach_the_network() -> None:
         def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.gain * x_t
 
-    generator, z = OneStepGenerator(Gain(), 5), torch.ones(2, 1, 2, 2)
+    generator, z = Generator(Gain(), 5), torch.ones(2, 1, 2, 2)
     generator(z).sum().backward()
     assert next(generator.parameters()).grad == 8

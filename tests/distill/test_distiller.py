@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from dmd.datasets.pairs import PairStore, write_shards
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
+from dmd.distill.batches import Batch
 from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
 from dmd.pairs.recipe import PairRecipe, make_pairs
-from dmd.params.distill import Distill, Perceptual
+from dmd.params.distill import Distill
+from dmd.params.matching import Discriminator, Matching
+from dmd.params.perceptual import Perceptual
 from dmd.runtime.files import load_tensors
 from dmd.teacher.network import build_unet
 from dmd.training.learner import settle
@@ -30,7 +33,7 @@ SCHEDULER = {
     "clip_sample": False,
 }
 SETTINGS = Distill(
-    generator_timestep=60,
+    generator_timesteps=(60,),
     steps=6,
     batch_size=4,
     pairs_batch_size=3,
@@ -43,8 +46,8 @@ SETTINGS = Distill(
     max_grad_norm=10.0,
     num_fake_updates=2,
     ema_decay=0.9,
-    min_timestep=0.02,
-    max_timestep=0.98,
+    matching=Matching(loss="dmd", noise=(0.05, 8.0)),
+    discriminator=Discriminator(),
     perceptual=Perceptual(name="pixel", resolution=8),
     history_epochs=3,
     health_steps=1,
@@ -80,6 +83,15 @@ def build(teacher: Denoiser, pairs: PairStore, guidance: float = 1.0, alpha: flo
     )
 
 
+def matching_gradient(distiller: Distiller, x: Tensor, batch: Batch) -> Tensor:
+    """The matching loss's derivative at images, times their number of values."""
+    return distiller.image_terms(x.detach(), batch)["distribution_matching"][1] * x.numel()
+
+
+def update_critics(distiller: Distiller, x: Tensor, number: int) -> dict[str, Tensor]:
+    return distiller.critics.update(x, distiller.fake_batch(number), distiller._parts, 0)
+
+
 def weights(module: nn.Module) -> list[Tensor]:
     return [parameter.detach().cpu().clone() for parameter in module.parameters()]
 
@@ -92,20 +104,20 @@ def test_the_first_matching_gradient_is_exactly_zero(teacher: Denoiser, pairs: P
     distiller = build(teacher, pairs)
     batch = distiller.batch(0)
     x = distiller.generator(batch["z"], batch["labels"])
-    assert distiller.matching_gradient(x, batch).abs().max() == 0
+    assert matching_gradient(distiller, x, batch).abs().max() == 0
     for update in range(2):
-        distiller.update_fake(x.detach(), distiller.fake_batch(update), 0)
-    assert distiller.matching_gradient(x, batch).abs().max() > 0
+        update_critics(distiller, x.detach(), update)
+    assert matching_gradient(distiller, x, batch).abs().max() > 0
 
 
 def test_each_update_moves_its_own_network_alone(teacher: Denoiser, pairs: PairStore) -> None:
     distiller = build(teacher, pairs, warmup_steps=0)
-    networks = {"generator": distiller.generator, "fake": distiller.mu_fake, "real": distiller.mu_real}
+    networks = {"generator": distiller.generator, "fake": distiller.critics.mu_fake, "real": distiller.mu_real}
     start = {name: weights(module) for name, module in networks.items()}
     _, x = distiller.update_generator(distiller.batch(0), 0)
     after = {name: weights(module) for name, module in networks.items()}
     assert [same(start[name], after[name]) for name in networks] == [False, True, True]
-    distiller.update_fake(x, distiller.fake_batch(0), 0)
+    update_critics(distiller, x, 0)
     last = {name: weights(module) for name, module in networks.items()}
     assert [same(after[name], last[name]) for name in networks] == [True, False, True]
 
@@ -135,10 +147,10 @@ def test_without_regression_the_first_update_stands_still(teacher: Denoiser, pai
 
 def test_guidance_reaches_the_real_score_alone(teacher: Denoiser, pairs: PairStore) -> None:
     distiller, labels = build(teacher, pairs, guidance=2.0), {"real": [], "fake": []}
-    for name, module in {"real": distiller.mu_real.denoiser, "fake": distiller.mu_fake}.items():
+    for name, module in {"real": distiller.mu_real.denoiser, "fake": distiller.critics.mu_fake}.items():
         module.register_forward_pre_hook(lambda _, args, name=name: labels[name].extend(args[2].tolist()))
     batch = distiller.batch(0)
-    distiller.matching_gradient(batch["z"], batch)
+    matching_gradient(distiller, batch["z"], batch)
     assert labels["fake"] == batch["labels"].tolist()
     assert labels["real"] == batch["labels"].tolist() + [4] * 4
 
@@ -146,19 +158,21 @@ def test_guidance_reaches_the_real_score_alone(teacher: Denoiser, pairs: PairSto
 def test_timesteps_keep_to_their_ranges(teacher: Denoiser, pairs: PairStore) -> None:
     distiller, fake = build(teacher, pairs, batch_size=400), []
     t = distiller.batch(0)["t"]
-    assert t.min() >= 2
-    assert t.max() <= 98
-    assert len(t.unique()) > 80
-    distiller.mu_fake.register_forward_pre_hook(lambda _, args: fake.append(args[1]))
-    distiller.update_fake(torch.zeros(400, 1, 8, 8), distiller.fake_batch(0), 0)
+    level = teacher.schedule.noise_to_signal()[t]
+    assert level.min() >= 0.05
+    assert level.max() <= 8.0
+    inside = ((teacher.schedule.noise_to_signal() >= 0.05) & (teacher.schedule.noise_to_signal() <= 8.0)).sum()
+    assert len(t.unique()) > 0.9 * inside > 50
+    distiller.critics.mu_fake.register_forward_pre_hook(lambda _, args: fake.append(args[1]))
+    update_critics(distiller, torch.zeros(400, 1, 8, 8), 0)
     assert fake[0].min() < 2
     assert fake[0].max() > 98
 
 
 def test_every_fake_update_has_fresh_images(teacher: Denoiser, pairs: PairStore) -> None:
     distiller, seen = build(teacher, pairs, num_fake_updates=3), []
-    original = distiller.update_fake
-    distiller.update_fake = lambda x, *rest: (seen.append(x.clone()), original(x, *rest))[1]
+    original = distiller.critics.update
+    distiller.critics.update = lambda x, *rest: (seen.append(x.clone()), original(x, *rest))[1]
     distiller.step(0)
     distiller.step(1)
     assert len(seen) == 6
@@ -169,7 +183,7 @@ def test_the_fake_score_sees_the_labels_of_its_images(teacher: Denoiser, pairs: 
     """The first update those of the generator's fresh noises, the second those of its own."""
     distiller, seen = build(teacher, pairs, num_fake_updates=2), []
     batch, second = distiller.batch(3), distiller.fake_batch(7)
-    distiller.mu_fake.register_forward_pre_hook(
+    distiller.critics.mu_fake.register_forward_pre_hook(
         lambda _, args: seen.append(args[2]) if torch.is_grad_enabled() else None
     )
     distiller.step(3)
@@ -185,7 +199,7 @@ def test_a_bad_loss_changes_nothing_and_its_step_is_named(teacher: Denoiser, pai
         distiller.step(step)
     for _ in range(2):  # it stays so
         with pytest.raises(FloatingPointError, match=r"step 1: .*regression nan"):
-            settle(distiller.learns_fake, distiller.learns_generator)
+            settle(*distiller.learners.values())
     assert same(before, weights(distiller.generator))
 
 
@@ -202,7 +216,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs:
     resumed = Distillation(build(teacher, pairs), tmp_path / "broken", 6, 3, 2)
     resumed.run()
     assert same(weights(whole.distiller.generator), weights(resumed.distiller.generator))
-    assert same(weights(whole.distiller.mu_fake), weights(resumed.distiller.mu_fake))
+    assert same(weights(whole.distiller.critics.mu_fake), weights(resumed.distiller.critics.mu_fake))
     assert whole.rows == resumed.rows
     for name in ("whole", "broken"):
         assert sorted(path.name for path in (tmp_path / name).glob("history-*")) == [
@@ -220,7 +234,7 @@ def test_the_history_starts_at_the_teachers_one_step_images(
     history = load_tensors(tmp_path / "out" / "history.safetensors")
     first = pairs.read(range(12))
     with torch.no_grad():
-        expected = OneStepGenerator(teacher, 60)(first["z"], first["label"])
+        expected = Generator(teacher, 60)(first["z"], first["label"])
     torch.testing.assert_close(history["images_step_00000"], expected)
     assert torch.equal(history["x0_pair"], first["x0"])
     assert (history["images_step_00006"] - history["images_step_00000"]).abs().max() > 0

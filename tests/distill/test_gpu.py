@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.guidance import GuidedDenoiser
 from dmd.diffusion.sampler import sample
 from dmd.diffusion.schedule import NoiseSchedule
@@ -28,11 +28,11 @@ def denoiser() -> Denoiser:
 def test_sampler_and_generator_agree_with_the_cpu(denoiser: Denoiser) -> None:
     z, labels = torch.randn(4, 1, 8, 8), torch.arange(4)
     guided = GuidedDenoiser(denoiser, 1.5, 4)
-    expected = sample(guided, z, labels, SCHEDULER, "ddim", 10, "trailing"), OneStepGenerator(denoiser, 500)(z, labels)
+    expected = sample(guided, z, labels, SCHEDULER, "ddim", 10, "trailing"), Generator(denoiser, 500)(z, labels)
     guided.cuda()
     found = (
         sample(guided, z.cuda(), labels.cuda(), SCHEDULER, "ddim", 10, "trailing"),
-        OneStepGenerator(denoiser, 500)(z.cuda(), labels.cuda()),
+        Generator(denoiser, 500)(z.cuda(), labels.cuda()),
     )
     denoiser.cpu()
     for one, other in zip(expected, found, strict=True):

@@ -20,7 +20,7 @@ __all__ = ["pairs", "teacher"]  # fixtures
 def gradients(distiller: Distiller) -> list[list[Tensor]]:
     """A list that the next steps fill with each update's gradients."""
     found: list[list[Tensor]] = []
-    for learner in (distiller.learns_generator, distiller.learns_fake):
+    for learner in distiller.learners.values():
         learner.optimizer.optimizer.register_step_pre_hook(
             lambda optimizer, *_: found.append([p.grad.clone() for p in optimizer.param_groups[0]["params"]])
         )

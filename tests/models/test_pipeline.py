@@ -6,7 +6,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, DiffusionPipel
 from diffusers.utils import dynamic_modules_utils
 
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.pipeline import PARTS, load_generator, one_step_scheduler, save_generator
 from dmd.runtime.files import folder_sha256, load_json
@@ -47,7 +47,7 @@ class Constant(torch.nn.Module):
 
 def core_generator(backbone, config, timestep=TIMESTEP):
     schedule = NoiseSchedule.from_scheduler(DDPMScheduler.from_config(config))
-    return OneStepGenerator(Denoiser(backbone, schedule, config["prediction_type"]), timestep)
+    return Generator(Denoiser(backbone, schedule, config["prediction_type"]), timestep)
 
 
 def noise(count=4):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import OneStepGenerator
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.teacher.network import build_unet
 from tools.export_onnx import OnnxGenerator, export_onnx
@@ -17,7 +17,7 @@ def test_onnxruntime_draws_the_same_images(classes: int | None, tmp_path: Path) 
     torch.manual_seed(0)
     schedule = NoiseSchedule.from_betas(torch.linspace(1e-3, 0.1, 50, dtype=torch.float64))
     backbone = build_unet((1, 8, 8), classes, (4, 8), 1, (4,), 2).eval()
-    generator = OneStepGenerator(Denoiser(backbone, schedule, "epsilon"), 40)
+    generator = Generator(Denoiser(backbone, schedule, "epsilon"), 40)
     export_onnx(generator, tmp_path / "generator.onnx", conditional=classes is not None)
     exported = OnnxGenerator(tmp_path / "generator.onnx", threads=1)
     for count in (1, 7):

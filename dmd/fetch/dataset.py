@@ -46,9 +46,8 @@ def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[in
             faces = read_faces(part / sources.LFW_FACES.name, image_shape)
             save_splits(part, {split: faces[rows] for split, rows in divide(range(len(faces))).items()})
             (part / sources.LFW_FACES.name).unlink()
-        else:
-            source = sources.dataset(name, mirrors=())
-            for original in () if source is None else source.originals:
+        elif (source := sources.dataset(name, mirrors=())) is not None:
+            for original in source.originals:
                 place(original, downloads / source.folder, part / original.name)
 
 

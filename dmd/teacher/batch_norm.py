@@ -30,4 +30,5 @@ class _OfBatch(nn.Module):
         self.denoiser = denoiser
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """x0 at the batch's `x_t`, `t` and `labels`."""
         return self.denoiser(batch["x_t"], batch["t"], batch.get("labels"))

@@ -11,13 +11,13 @@ from accelerate import PartialState
 from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
+from dmd.commands.arguments import SETS
+from dmd.commands.teacher_steps import Bench, Setting
 from dmd.models.backbones import load_backbone
 from dmd.params.config import Config
 from dmd.runtime.files import file_sha256, load_json, save_json
 from stages.command import cli
 from stages.teacher import train
-from tools.scorer import SETS
-from tools.steps_table import Bench, Setting
 
 SAMPLES = 2000
 

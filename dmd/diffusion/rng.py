@@ -38,7 +38,8 @@ class Stream(IntEnum):
     HEALTH_NOISE = 17
     REAL_NOISE = 18
     PANEL_NOISE = 19
-    TEACHER_FLIP = 20
+    REAL_TIME = 20
+    TEACHER_FLIP = 21
 
 
 def sample_noise(seed: int, indices: Sequence[int] | Tensor, shape: Sequence[int], stream: Stream) -> Tensor:

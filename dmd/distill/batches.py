@@ -111,14 +111,18 @@ class Batches:
         }
 
     def _real(self, number: int) -> dict[str, Tensor]:
-        """Real images `x_real` of update `number` with their `labels_real` and a noise of their own."""
+        """Real images `x_real` of update `number` with their `labels_real`, and timesteps and noise to tell them by."""
         if self.real is None:
             return {}
         indices = self._indices(number, self.settings.batch_size)
         pixels, labels = self.real
         rows = batch_order(self.seed, indices.start, len(indices), len(pixels), Stream.REAL_ORDER)
-        eps = sample_noise(self.seed, indices, self.image_shape, Stream.REAL_NOISE)
-        drawn = {"x_real": to_images(pixels[rows]), "eps_real": eps}
+        times = self.matching_times
+        drawn = {
+            "x_real": to_images(pixels[rows]),
+            "eps_real": sample_noise(self.seed, indices, self.image_shape, Stream.REAL_NOISE),
+            "t_real": sample_integers(self.seed, indices, times.start, times.stop, Stream.REAL_TIME),
+        }
         return drawn if labels is None or self.num_classes is None else drawn | {"labels_real": labels[rows]}
 
     def _noises(self, number: int) -> dict[str, Tensor]:

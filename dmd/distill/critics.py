@@ -15,7 +15,7 @@ from dmd.distill.losses import discriminator_loss
 from dmd.distill.matching import Scores
 from dmd.params.distill import Distill
 from dmd.training.learner import Learner
-from dmd.types import Images, PerSample
+from dmd.types import Images, PerSample, Timesteps
 
 Learn = Callable[[nn.Module, float], Learner]
 """From a module and its learning rate to its learner."""
@@ -77,7 +77,7 @@ class Critics:
 
         `drawn` has the labels of `x`, timesteps `t`, noise `eps` and the real images; `parts` cuts a batch.
         """
-        names = ("t", "eps", "labels", "x_real", "eps_real", "labels_real")
+        names = ("t", "eps", "labels", "x_real", "t_real", "eps_real", "labels_real")
         cut = parts({"x": x, **{name: drawn[name] for name in names if name in drawn}})
         record: dict[str, Tensor] = {}
         if self.settings.matching.loss != "none":
@@ -112,7 +112,7 @@ class Critics:
     def _fake_terms(self, part: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The denoising loss; with a bottleneck's discriminator, of one pass over generated and real images."""
         listens = isinstance(self.discriminator, BottleneckDiscriminator)
-        x_t, t, labels = self._both(part) if listens else self._generated(part)
+        x_t, t, labels = self._both(part, part["t"]) if listens else self._generated(part, part["t"])
         x0 = self.mu_fake(x_t, t, labels)
         count = len(part["x"])
         fake = denoising_loss(x0[:count], part["x"], self.schedule.snr(part["t"]))
@@ -123,7 +123,7 @@ class Critics:
 
     def _discriminator_terms(self, part: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         assert self.learns_discriminator is not None
-        return self._told_apart(self.learns_discriminator.module(*self._both(part)), len(part["x"]))
+        return self._told_apart(self.learns_discriminator.module(*self._both(part, part["t_real"])), len(part["x"]))
 
     def _told_apart(self, logits: PerSample, count: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The discriminator's loss and accuracy, of logits of which the first `count` are of generated images."""
@@ -132,13 +132,13 @@ class Critics:
         accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
         return loss, {"discriminator": loss, "discriminator_accuracy": accuracy}
 
-    def _generated(self, part: Batch) -> tuple[Images, Tensor, Tensor | None]:
-        """Noisy copies of the generated images, their timesteps and labels."""
-        return self.schedule.add_noise(part["x"], part["eps"], part["t"]), part["t"], part.get("labels")
+    def _generated(self, part: Batch, t: Timesteps) -> tuple[Images, Tensor, Tensor | None]:
+        """Noisy copies of the generated images at timesteps `t`, and their labels."""
+        return self.schedule.add_noise(part["x"], part["eps"], t), t, part.get("labels")
 
-    def _both(self, part: Batch) -> tuple[Images, Tensor, Tensor | None]:
+    def _both(self, part: Batch, t: Timesteps) -> tuple[Images, Tensor, Tensor | None]:
         """The same, followed by those of the real images at the same timesteps."""
-        x_t, t, labels = self._generated(part)
+        x_t, t, labels = self._generated(part, t)
         real = self.schedule.add_noise(part["x_real"], part["eps_real"], t)
         both = None if labels is None else torch.cat([labels, part.get("labels_real", labels)])
         return torch.cat([x_t, real]), torch.cat([t, t]), both

@@ -24,6 +24,10 @@ MAX_IMAGES = 250
 """So many images from the start of a set are kept, for the perceptual distance."""
 
 
+ON_DEVICE = ("mean", "scatter", "features", "images")
+"""What of a summary lies where the images were drawn; the rest is small and on the host."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What is kept of a set of images."""
@@ -56,7 +60,7 @@ class Summary:
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> "Summary":
         """From what `tensors` gave, on a device."""
-        values = {name: tensor.to(device) for name, tensor in tensors.items()}
+        values = {name: tensor.to(device) if name in ON_DEVICE else tensor for name, tensor in tensors.items()}
         moments = Moments(int(values.pop("count")), values.pop("mean"), values.pop("scatter"))
         return cls(moments, **values)
 

@@ -109,7 +109,9 @@ def test_guidance_reaches_the_real_score_alone(system: dict[str, Any]) -> None:
         uncond = system["teacher"].denoiser(x_t, t, torch.full_like(labels, system["classes"]))
         real = uncond + 3.0 * (cond - uncond)
         weight = (x - real).abs().mean(dim=(1, 2, 3), keepdim=True) + 1e-6
-    assert torch.allclose(run.image_terms(x.detach(), batch)["distribution_matching"][1], (cond - real) / weight, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(
+        run.image_terms(x.detach(), batch)["distribution_matching"][1], (cond - real) / weight, rtol=1e-3, atol=1e-5
+    )
     assert (cond - uncond).abs().max() > 1e-6
 
 

@@ -12,12 +12,12 @@ from diffusers import DiffusionPipeline
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Jobs, Plan, Worker, in_turns, repeated
+from dmd.commands.onnx_graph import OnnxGenerator, export_onnx
 from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import sample
 from dmd.models.pipeline import save_generator
 from dmd.training.compile import compile_network
-from tools.export_onnx import OnnxGenerator, export_onnx
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PART = 10

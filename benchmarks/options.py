@@ -11,8 +11,8 @@ from torch import nn
 from benchmarks.repeats import ratio, summary
 from benchmarks.shipped import Shipped
 from benchmarks.workers import Job, Jobs, Plan, Worker, in_turns, repeated, timed
+from dmd.commands.onnx_graph import OnnxGenerator, export_onnx
 from dmd.diffusion.generator import Generator
-from tools.export_onnx import OnnxGenerator, export_onnx
 
 COUNT = 64
 COUNTS = (4, 16, 256)

@@ -20,7 +20,7 @@ import typer
 import yaml
 from dvc.utils.serialize import load_yaml
 
-from tools.overrides import flat
+from dmd.commands.overrides import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHED = ("data/", "models/")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from dmd.commands.arguments import SETS
+from dmd.commands.teacher_steps import Bench, Setting
 from dmd.params.config import Config
 from dmd.runtime.files import file_sha256, load_json, save_json
 from stages.command import cli
 from stages.teacher import train
-from tools.scorer import SETS
-from tools.steps_table import Bench, Setting
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SAMPLES = 2000

@@ -3,18 +3,18 @@
 import resource
 import sys
 import time
-from statistics import median
 
 import torch
+from torch.utils.benchmark import Timer
 
 from dmd.evaluate.noises import Noises
 from dmd.types import Images, Labels, Model
 
-REPEATS = 5
-"""Timed calls at most; the median is reported."""
-
 PATIENCE = 3.0
-"""No further call is begun after so many seconds, but for the third."""
+"""No further call is begun after so many timed seconds."""
+
+SPREAD = 0.1
+"""Calls are timed until their interquartile range ÷ median is below it, four at least."""
 
 
 class TimedModel:
@@ -45,13 +45,14 @@ class TimedModel:
 
 @torch.no_grad()
 def median_seconds(model: Model, noises: Noises, batch_size: int) -> float:
-    """Median wall time of a call for `batch_size` images, after one call that warms up."""
-    timed = TimedModel(model, noises.device)
+    """Median wall time of a call for `batch_size` images, after at least one that warms up.
+
+    Calls are repeated until their times agree within `SPREAD`, or for `PATIENCE`: one that takes longer is timed once.
+    """
     z, labels = noises.batch(0, batch_size)
-    model(z, labels)
-    while len(timed.seconds) < 3 or (len(timed.seconds) < REPEATS and sum(timed.seconds) < PATIENCE):
-        timed(z, labels)
-    return median(timed.seconds)
+    call = {"model": model, "z": z, "labels": labels}
+    timer = Timer("model(z, labels)", globals=call, num_threads=torch.get_num_threads())
+    return float(timer.adaptive_autorange(SPREAD, max_run_time=PATIENCE).median)
 
 
 def latency(model: Model, noises: Noises, batch_size: int) -> dict[str, float]:

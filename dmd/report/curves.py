@@ -86,11 +86,21 @@ def losses_png(losses: pd.DataFrame) -> bytes:
 
 @mpl.rc_context(STYLE)
 def health_curves(health: pd.DataFrame) -> dict[str, str]:
-    """The table of health.csv: gradients at the images, drift and variety, clipping; title → SVG."""
+    """The table of health.csv: gradients, critics, drift and variety, clipping, where it has them; title → SVG."""
     groups = {
         "gradient norm at the images": {
             "grad_norm_distribution_matching": "distribution matching",
+            "grad_norm_adversarial": "adversarial",
             "grad_norm_regression": "regression",
+        },
+        "gradient of matching, by the noise it is seen through": {
+            "matching_low_noise": "low",
+            "matching_middle_noise": "middle",
+            "matching_high_noise": "high",
+        },
+        "do the critics keep up?": {
+            "fake_lag": "fake score's loss, over a teacher's on its own images",
+            "discriminator_accuracy": "discriminator's accuracy",
         },
         "generated images against the pairs'": {
             "mean_difference": "mean, difference",
@@ -100,7 +110,10 @@ def health_curves(health: pd.DataFrame) -> dict[str, str]:
         "share of clipped updates": {"clipped_generator": "generator", "clipped_fake": "fake score"},
     }
     curves = {}
-    for title, columns in groups.items():
+    for title, group in groups.items():
+        columns = {name: label for name, label in group.items() if name in health}
+        if not columns:
+            continue
         figure, (axis,) = _figure()
         for colour, (name, label) in zip(COLOURS, columns.items(), strict=False):
             axis.plot(health["step"], health[name], color=colour, label=label, linewidth=1.2)
@@ -110,6 +123,17 @@ def health_curves(health: pd.DataFrame) -> dict[str, str]:
         figure.legend(loc="outside upper left", ncols=2)
         curves[title] = to_svg(figure)
     return curves
+
+
+@mpl.rc_context(STYLE)
+def snapshot_curves(curve: pd.DataFrame, distance: str) -> dict[str, str]:
+    """The distance of the averaged generator over its updates: title → SVG."""
+    figure, (axis,) = _figure()
+    axis.plot(curve["step"], curve[distance], ".-", color=COLOURS[0], linewidth=1.2)
+    axis.set_yscale("log")
+    axis.set_xlabel("generator update")
+    axis.set_ylabel(distance)
+    return {"distance over updates": to_svg(figure)}
 
 
 @mpl.rc_context(STYLE)
@@ -142,7 +166,7 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
 def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
     """Distance to the exact solution, noise by noise, over network calls, both logarithmic: title → SVG.
 
-    `teacher_steps` is the table of `tools.steps_table`; rows without `rmse_to_exact` are left out.
+    `teacher_steps` is the table of `dmd steps`; rows without `rmse_to_exact` are left out.
     """
     figure, (axis,) = _figure(height=3.8)
     rows = with_spacing(teacher_steps).dropna(subset=["rmse_to_exact"]).sort_values("nfe")
@@ -159,7 +183,7 @@ def exactness_curves(teacher_steps: pd.DataFrame) -> dict[str, str]:
 def timesteps_curves(timesteps: pd.DataFrame, distance: str, chosen: int) -> dict[str, str]:
     """Distance of one step before distillation over its timestep, logarithmic; a mark at the chosen one: title → SVG.
 
-    `timesteps` is the table of `tools.timesteps_table`.
+    `timesteps` is the table of `dmd timesteps`.
     """
     figure, (axis,) = _figure()
     rows = timesteps.sort_values("generator_timestep")

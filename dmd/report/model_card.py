@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from dmd.report.page import format_number
 from dmd.report.tables import distance_key, parameter_table, score_table
@@ -43,7 +43,8 @@ HOW_STOCK = (
 )
 
 CARD = """---
-{front}---
+{front}
+---
 
 # {title}
 
@@ -75,6 +76,8 @@ network's; a distance in other features carries their name, and the two cannot b
 ## Limits
 
 It draws what the teacher can draw, at the teacher's size of {shape}, and nothing else.
+
+This card grants no licence: what may be done with the generator follows from those of the teacher and of the images.
 """
 
 
@@ -100,7 +103,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     table = score_table(scores)
     hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}
     return CARD.format(
-        front=yaml.safe_dump(_front_matter(params, scores["student"], distance), sort_keys=False, allow_unicode=True),
+        front=_front_matter(params, scores, distance).to_yaml(),
         title=f"{params['system']}: one-step generator",
         what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
         snippet=snippet.format(folder=folder, labels=labels),
@@ -116,10 +119,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
 
 def markdown_table(table: pd.DataFrame) -> str:
     """A table in Markdown, its index as first column; numbers to four significant digits."""
-    header = ["", *(str(name) for name in table.columns)]
-    lines = [header, ["---"] * len(header)]
-    lines += [[str(name), *map(format_number, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return table.map(lambda value: format_number(value).replace("|", r"\|")).to_markdown(disable_numparse=True)
 
 
 def _samples(student: Mapping[str, Any]) -> str:
@@ -128,18 +128,23 @@ def _samples(student: Mapping[str, Any]) -> str:
     return count if sets == 1 else f"{sets} disjoint sets of {count}"
 
 
-def _front_matter(params: Mapping[str, Any], student: Mapping[str, Any], distance: str) -> dict[str, Any]:
-    """What the Hub reads: licence, library, task and the student's scores."""
+def _front_matter(params: Mapping[str, Any], scores: Mapping[str, Any], distance: str) -> ModelCardData:
+    """What the Hub reads: library, task, the student's scores, and the teacher where it is the Hub's.
+
+    No licence: that is for the owners of the weights and images to say.
+    """
+    student, facts, dataset = scores["student"], scores.get("run", {}), params["dataset"]["name"]
     names = [distance, *(name for name in ("class_accuracy", "precision", "recall") if name in student)]
-    dataset = params["dataset"]["name"]
-    task = {"type": "unconditional-image-generation", "name": "image generation"}
-    metrics = [{"type": name, "value": student[name], "name": name} for name in names]
-    result = {"task": task, "dataset": {"type": dataset, "name": dataset}, "metrics": metrics}
-    return {
-        "license": "apache-2.0",
-        "library_name": "diffusers",
-        "pipeline_tag": "unconditional-image-generation",
-        "tags": ["dmd", "distillation", "one-step"],
-        "datasets": [dataset],
-        "model-index": [{"name": f"dmd-{params['system']}", "results": [result]}],
-    }
+    task = {"task_type": "unconditional-image-generation", "task_name": "image generation"}
+    where = {**task, "dataset_type": dataset, "dataset_name": dataset}
+    return ModelCardData(
+        base_model=facts.get("teacher_source") if "teacher_revision" in facts else None,  # only the Hub's have one
+        library_name="diffusers",
+        pipeline_tag="unconditional-image-generation",
+        tags=["dmd", "distillation", "one-step"],
+        datasets=[dataset],
+        model_name=f"dmd-{params['system']}",
+        eval_results=[
+            EvalResult(**where, metric_type=name, metric_name=name, metric_value=student[name]) for name in names
+        ],
+    )

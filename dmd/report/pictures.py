@@ -13,6 +13,7 @@ PADDING = 2
 """Pixels between the images of a grid, before enlargement."""
 
 STEP_PREFIX = "images_step_"
+PANEL_PREFIX = "panel_step_"
 
 
 def grid_order(labels: Labels | None, count: int, columns: int = 10, rows: int = 10) -> Tensor:
@@ -77,6 +78,20 @@ def history_panels(history: Mapping[str, Tensor], epoch: float) -> dict[str, Ima
         f"epoch {step / epoch:.3g}, step {step:,}": history[f"{STEP_PREFIX}{step:05d}"] for step in milestones(steps)
     }
     return {"pre-computed pairs": history["x0_pair"]} | drawn
+
+
+def score_panels(history: Mapping[str, Tensor]) -> dict[int, tuple[Images, int]]:
+    """By step: rows of x, D_real(x_t), D_fake(x_t) and their difference, a block a noise level; and the columns."""
+    panels = {}
+    for step in history_steps(history):
+        found = history.get(f"{PANEL_PREFIX}{step:05d}")
+        if found is None:
+            continue
+        columns = found.shape[2]
+        x = history[f"{STEP_PREFIX}{step:05d}"][:columns]
+        blocks = [torch.cat([x, real, fake, real - fake]) for real, fake in found]
+        panels[step] = (torch.cat(blocks), columns)
+    return panels
 
 
 def side_by_side(panels: Mapping[str, Image.Image], gap: int = 16, caption: int = 26) -> Image.Image:

@@ -37,9 +37,11 @@ class Run:
     training: Mapping[str, Any]
     """Facts of the distillation: `parameters`, `steps`, …"""
     teacher_steps: pd.DataFrame
-    """The table of `tools.steps_table`; empty where none was made."""
+    """The table of `dmd steps`; empty where none was made."""
     timesteps: pd.DataFrame
-    """The table of `tools.timesteps_table`; empty where none was made."""
+    """The table of `dmd timesteps`; empty where none was made."""
+    curve: pd.DataFrame
+    """`step` and scores of the averaged generator then; empty where no snapshots were kept."""
 
     @classmethod
     def load(cls, params: Mapping[str, Any], evaluation: Path, training: Path, tables: Path) -> "Run":
@@ -48,6 +50,7 @@ class Run:
             pd.read_csv(path) if path.exists() else pd.DataFrame()
             for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
         )
+        curve = evaluation / "curve.csv"
         return cls(
             params,
             load_json(evaluation / "scores.json"),
@@ -61,6 +64,7 @@ class Run:
             load_json(training / "training.json"),
             teacher_steps,
             timesteps,
+            pd.read_csv(curve) if curve.exists() else pd.DataFrame(),
         )
 
     @property

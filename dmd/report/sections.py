@@ -8,9 +8,25 @@ import torch
 import yaml
 from torch import Tensor
 
-from dmd.report.curves import exactness_curves, health_curves, losses_curves, steps_curves, timesteps_curves
+from dmd.report.curves import (
+    exactness_curves,
+    health_curves,
+    losses_curves,
+    snapshot_curves,
+    steps_curves,
+    timesteps_curves,
+)
 from dmd.report.page import Curves, Folded, Gallery, Picture, Section, Slider, Table
-from dmd.report.pictures import STEP_PREFIX, grid_order, grid_width, history_panels, history_steps, image_grid, to_png
+from dmd.report.pictures import (
+    STEP_PREFIX,
+    grid_order,
+    grid_width,
+    history_panels,
+    history_steps,
+    image_grid,
+    score_panels,
+    to_png,
+)
 from dmd.report.results import Run
 from dmd.report.tables import distance_key, parameter_table, score_table, steps_table
 
@@ -34,7 +50,9 @@ def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
         history_chapter(run),
         slider_chapter(run),
         losses_chapter(run),
+        snapshot_chapter(run, scores),
         health_chapter(run),
+        scores_chapter(run),
         per_class_chapter(run),
         neighbours_chapter(run),
         worst_chapter(run),
@@ -136,6 +154,33 @@ def health_chapter(run: Run) -> Section:
         "differ from one another as much as the pairs' do."
     )
     return Section("Health of the training", note, [Curves(health_curves(run.health))] if len(run.health) else [])
+
+
+def snapshot_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
+    """The distance through the training, where snapshots were kept."""
+    key = distance_key(scores)
+    if key not in run.curve:
+        return Section("Is it converging?", "", [])
+    note = (
+        f"The averaged generator at each epoch, {run.curve['num_samples'].max():,} samples: compare the points with "
+        "one another, not with scores of another number of samples."
+    )
+    return Section("Is it converging?", note, [Curves(snapshot_curves(run.curve, key)), Table(run.curve)])
+
+
+def scores_chapter(run: Run) -> Section:
+    """What both scores see in the same noisy images, an epoch at a time."""
+    levels = ", ".join(f"{level:.2g}" for level in run.training.get("noise_levels", []))
+    note = (
+        f"Each block: images x, then what the real and the fake score see in them through noise, and the difference, "
+        f"which is what matching follows (grey: none). Blocks from little noise to much, σ/α = {levels}."
+    )
+    pictures = [
+        Picture(to_png(image_grid(panel, columns)), f"after {step:,} updates")
+        for step, (panel, columns) in score_panels(run.history).items()
+    ]
+    blocks = [Slider(pictures, "generator update")] if pictures else []
+    return Section("What both scores see", note, blocks)
 
 
 def per_class_chapter(run: Run) -> Section:

@@ -133,7 +133,7 @@ def name_solver(solver: str, spacing: str) -> str:
 
 
 def with_spacing(teacher_steps: pd.DataFrame) -> pd.DataFrame:
-    """The table of `tools.steps_table` with the spacing in the solver's name."""
+    """The table of `dmd steps` with the spacing in the solver's name."""
     if "timestep_spacing" not in teacher_steps:
         return teacher_steps
     names = map(name_solver, teacher_steps["solver"], teacher_steps["timestep_spacing"])
@@ -146,7 +146,7 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
     Args:
         params: the whole params file as nested dictionaries.
         scores: the evaluation's scores, schema of metrics.json.
-        teacher_steps: the table of `tools.steps_table`; may be empty.
+        teacher_steps: the table of `dmd steps`; may be empty.
 
     Returns:
         Columns `STEPS`; `distance` is the scores' Fréchet distance. It falls with the number of samples: only rows of

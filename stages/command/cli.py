@@ -17,7 +17,7 @@ from dmd.params.config import Config, load_config
 from dmd.runtime.locks import alone
 from dmd.runtime.work_folder import is_first_process, is_worker
 from stages.command.edits import check_edits, locked_inputs
-from stages.command.failures import explain
+from stages.command.errors import short_errors
 from stages.command.launcher import check_launcher, end_clearly, join_on_cpu, leave_group
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
@@ -62,7 +62,7 @@ def run(stage: Callable[[Config], None]) -> None:
         logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
         join_on_cpu()
         signal.signal(signal.SIGTERM, end_clearly)
-        try:
+        with short_errors():
             check_launcher()
             config, name = load_config(params), Path(inspect.getfile(stage)).stem
             before = locked_inputs(params, name)
@@ -70,12 +70,6 @@ def run(stage: Callable[[Config], None]) -> None:
                 stage(config)
             check_edits(before, params)
             leave_group()
-        except Exception as error:
-            sentence = explain(error)
-            if sentence is None:
-                raise
-            typer.echo(f"error: {sentence}", err=True)
-            raise typer.Exit(1) from error
 
     command.__doc__ = stage.__doc__
     typer.run(command)

@@ -53,6 +53,12 @@ def test_no_library_fetches_for_a_stage_but_fetch(path: str) -> None:
     assert not found, f"{path} uses {sorted(found)}; bytes come through stages/fetch.py"
 
 
+def test_the_report_takes_classes_of_the_hubs_library_and_nothing_that_asks_it() -> None:
+    names = {name for path in python_files("dmd/report") for name in imports_of(path)}
+    taken = {name for name in names if within(name, "huggingface_hub")}
+    assert taken == {"huggingface_hub.EvalResult", "huggingface_hub.ModelCardData"}
+
+
 def test_no_path_of_one_machine_and_no_registry_host() -> None:
     pattern = re.compile("|".join([*MACHINE, *HOSTS]))
     found = []

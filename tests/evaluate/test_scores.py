@@ -12,7 +12,7 @@ import torch
 from dmd.diffusion.rng import Stream, sample_noise
 from dmd.evaluate.evaluator import Evaluator
 from dmd.evaluate.frechet import frechet_distance
-from dmd.evaluate.latency import TimedModel, latency
+from dmd.evaluate.latency import TimedModel, latency, median_seconds
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
 from dmd.evaluate.setup import Setup
@@ -136,6 +136,20 @@ def test_latency_is_that_of_one_image_and_of_a_batch() -> None:
     assert times["one_seconds"] >= 0.002
     assert times["batch_seconds"] >= 0.09
     assert times["peak_memory_mib"] > 50  # a process that has loaded torch
+
+
+def test_calls_that_are_too_slow_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[float] = []
+
+    def model(z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        calls.append(torch.get_num_threads())
+        assert not torch.is_grad_enabled()
+        time.sleep(0.5 if len(calls) == 1 else 0.1)  # the first is the warm-up
+        return z
+
+    monkeypatch.setattr("dmd.evaluate.latency.PATIENCE", 0.05)
+    assert 0.1 <= median_seconds(model, NOISES, 1) < 0.5
+    assert calls == [torch.get_num_threads()] * 2
 
 
 def test_a_model_that_draws_the_reference_scores_best(net: LeNet) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from dmd.models.celeba_unet import CelebAUNet
@@ -70,3 +71,21 @@ def test_card_says_how_many_samples_were_scored(sets, said):
     params, made = load_config(ROOT / "params.yaml").model_dump(mode="json"), scores()
     made["student"] |= {"num_samples": 2000, "num_sets": sets}
     assert said in model_card(params, made, {}, "models/mnist-small/generator")
+
+
+@pytest.mark.parametrize(
+    ("origin", "base"),
+    [
+        ({"teacher_source": "org/name", "teacher_revision": "a" * 40}, "org/name"),
+        ({"teacher_source": "assets/teacher"}, None),  # a folder, though it reads like a hub id
+        ({"teacher_source": "train"}, None),
+    ],
+)
+def test_card_claims_no_licence_and_names_a_teacher_of_the_hub(origin, base):
+    params, made = load_config(ROOT / "params.yaml").model_dump(mode="json"), scores()
+    made["run"] |= origin
+    data = ModelCard(model_card(params, made, {}, "models/mnist-small/generator")).data
+    assert (data.license, data.license_name, data.license_link) == (None, None, None)
+    assert data.base_model == base
+    assert data.model_name == "dmd-mnist-small"
+    assert {result.task_type for result in data.eval_results} == {"unconditional-image-generation"}

@@ -9,13 +9,13 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
+from dmd.commands.overrides import override
 from dmd.datasets.pairs import PairStore
 from dmd.models.teacher import Teacher
 from dmd.pairs.recipe import make_pairs
 from dmd.params.config import Config
 from dmd.teacher.network import build_unet
 from stages import pairs
-from tools.overrides import override
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 
 from dmd.params.config import load_config
 from dmd.report.metrics_folder import round_floats, thin
+from dmd.report.model_card import markdown_table
 from dmd.report.tables import parameter_table, score_table, steps_table
 from dmd.report.talk_parameters import TALK
 from dmd.runtime.files import save_json
@@ -31,6 +32,7 @@ OUTPUTS = {
     "losses.png",
     "report.html",
 }
+TABLE_ROW = ["one step, after", "7.988 ± 0.08", "2.5", "0.98 ± 0.001", "1", "0.001"]
 
 
 @pytest.fixture(scope="module")
@@ -218,4 +220,15 @@ def test_card_is_what_the_hub_reads(written):
     assert results["fd_lenet"] == 7.98765
     assert results["class_accuracy"] == 0.98
     assert card.data.library_name == "diffusers"
-    assert "| one step, after | 7.988 ± 0.08 | 2.5 | 0.98 ± 0.001 | 1 | 0.001 |" in card.text
+    row = next(line for line in card.text.splitlines() if line.startswith("| one step, after "))
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == TABLE_ROW
+
+
+def test_a_table_of_the_card_keeps_its_cells_whatever_they_hold():
+    frame = pd.DataFrame({"value": ["a|b", 1e-4, 20, 3.0, None, 0.123456]}, index=list("uvwxyz"))
+    lines = markdown_table(frame).splitlines()
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert cells[0] == ["", "value"]
+    assert all(set(cell) <= set(":-") for cell in cells[1])
+    values = [r"a\|b", "0.0001", "20", "3", "", "0.1235"]
+    assert cells[2:] == [[name, value] for name, value in zip("uvwxyz", values, strict=True)]

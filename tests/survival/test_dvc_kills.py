@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dmd.commands.overrides import override
 from tests.pipeline.remotes import PARTS, ROOT, commit, run
 from tests.survival.victims import PATIENCE, TINY, make_system, outputs
-from tools.overrides import override
 
 ALPHA = "1.5"
 LONGER = {"distill.steps": 40, "pairs.count": 64}

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dmd.commands.overrides import flat
 from dmd.runtime.files import folder_sha256, load_json
 from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, make_scored_system, write_params
-from tools.overrides import flat
 
 CHANGES: dict[str, Any] = {
     "evaluate.num_samples": 130,

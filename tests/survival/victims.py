@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import yaml
 
+from dmd.commands.overrides import override
 from dmd.models.teacher import Teacher
 from dmd.runtime.files import file_sha256, folder_sha256, load_json, save_json
 from dmd.teacher.network import build_unet
-from tools.overrides import override
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "mnist-small"

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import typer
 
+from dmd.commands.overrides import flat, grid, override
+from dmd.commands.short_runs import base_hash
+from dmd.commands.sweep import sweep
 from dmd.params.config import Config, load_config
-from tools.overrides import override
-from tools.sweep import base_hash, main
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -49,5 +50,32 @@ def test_the_base_changes_with_the_teacher(config: Config) -> None:
 @pytest.mark.parametrize("axis", ["pairs.count=1,2", "distill.mixed_precision=null,bf16"])
 def test_what_a_process_cannot_vary_is_refused(axis: str, tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match=f"^{axis.partition('=')[0]}: .*; use `dvc exp run -S`$"):
-        main(PARAMS, tmp_path / "table.csv", [axis])
+        sweep(PARAMS, tmp_path / "table.csv", [axis])
     assert not (tmp_path / "table.csv").exists()
+
+
+@pytest.mark.usefixtures("config")
+def test_every_combination_is_checked_before_any_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"learning_rate_fake: .*\(got -1\)"):
+        sweep(PARAMS, tmp_path / "table.csv", ["distill.learning_rate_fake=0.1,-1"])
+    with pytest.raises(ValueError, match=r"distill.none.x: .* has no section distill.none"):
+        sweep(PARAMS, tmp_path / "table.csv", ["distill.none.x=1"])
+    with pytest.raises(ValueError, match=r"^'alpha' is not `key=value"):
+        sweep(PARAMS, tmp_path / "table.csv", ["alpha"])
+
+
+def test_axes_make_a_grid_of_values_read_as_yaml() -> None:
+    assert list(grid(["a=1,2.5", "b.c=null,x"])) == [
+        {"a": 1, "b.c": None},
+        {"a": 1, "b.c": "x"},
+        {"a": 2.5, "b.c": None},
+        {"a": 2.5, "b.c": "x"},
+    ]
+
+
+def test_nested_params_have_dotted_keys_and_the_values_that_they_had() -> None:
+    values = {"a": None, "b": {"c": 1, "d": {"e": [1, {"f": 2}], "g": True}}, "h": {}, "i": 10**20, "j": "0042"}
+    found = flat(values)
+    assert found == {"a": None, "b.c": 1, "b.d.e": [1, {"f": 2}], "b.d.g": True, "i": 10**20, "j": "0042"}
+    assert [type(found[key]) for key in ("b.c", "b.d.g", "i", "j")] == [int, bool, int, str]
+    assert flat({}) == {}

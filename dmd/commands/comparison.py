@@ -1,6 +1,4 @@
-"""Compare runs: which params differ, and which scores differ by more than their spread over sets of noises.
-
-    python -m tools.compare main exp-name workspace
+"""A comparison of runs: which params differ, and which scores differ by more than their spread over sets of noises.
 
 A run is a Git revision, the name of a DVC experiment, or `workspace`; each is held against the first.
 """
@@ -8,17 +6,15 @@ A run is a Git revision, the name of a DVC experiment, or `workspace`; each is h
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
-import typer
 from dvc.api import metrics_show, params_show
 from dvc.exceptions import DvcException
 from scipy.stats import ttest_ind_from_stats
 
-from dmd.params.config import load_config
+from dmd.commands.overrides import flat
 from dmd.report.page import format_number
-from tools.overrides import flat
 
 UNTESTED = ("nfe", "num_samples", "num_sets", "seconds_per_image")
 """Numbers without a spread over sets."""
@@ -119,31 +115,9 @@ def markdown(params: pd.DataFrame, scores: pd.DataFrame, level: float) -> str:
     return "\n\n".join([*parts, wide.to_markdown(disable_numparse=True), note]) + "\n"
 
 
-def main(
-    revisions: Annotated[list[str], typer.Argument(help="Git revisions, DVC experiments, `workspace`.")],
-    params: Annotated[str, typer.Option(help="The system's params file.")] = "params.yaml",
-    model: Annotated[str, typer.Option(help="Whose scores: student, student_before, teacher, data.test.")] = "student",
-    level: Annotated[float, typer.Option(help="Level below which a difference is marked.")] = 0.05,
-    out: Annotated[Path | None, typer.Option(help="Write OUT.md, OUT.csv and OUT-params.csv too.")] = None,
-) -> None:
-    """Print a table of runs: params that differ, scores with their spread, and how sure a difference is."""
-    if len(set(revisions)) < 2:
-        raise typer.BadParameter("name at least two different runs; `workspace` is one")
-    try:
-        system = load_config(Path(params)).system
-        runs = [load_run(revision, params, system, model) for revision in dict.fromkeys(revisions)]
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    differing, scores = params_table(runs), scores_table(runs)
-    text = markdown(differing, scores, level)
-    typer.echo(text)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".md").write_text(text, encoding="utf-8")
-        scores.to_csv(out.with_suffix(".csv"), index=False, float_format="%.6g")
-        differing.to_csv(out.with_name(f"{out.stem}-params.csv"))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def write_tables(out: Path, text: str, params: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Write the text to OUT.md, the long table of scores to OUT.csv and the params that differ to OUT-params.csv."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".md").write_text(text, encoding="utf-8")
+    scores.to_csv(out.with_suffix(".csv"), index=False, float_format="%.6g")
+    params.to_csv(out.with_name(f"{out.stem}-params.csv"))

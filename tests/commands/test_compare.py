@@ -12,8 +12,8 @@ from dvc.api import exp_save
 from scipy.stats import ttest_ind
 from typer.testing import CliRunner
 
-from tools import compare
-from tools.compare import Run, load_run, params_table, scores_table, welch
+from dmd.commands.app import app
+from dmd.commands.comparison import Run, load_run, params_table, scores_table, welch
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"base": [8.7, 8.9, 8.6], "better": [7.1, 7.0, 7.3], "same": [8.8, 8.5, 8.95]}
@@ -74,9 +74,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_table_of_revisions(repository: Path) -> None:
-    app = compare.typer.Typer()
-    app.command()(compare.main)
-    result = CliRunner().invoke(app, ["base", "better", "workspace", "--out", "out/table"])
+    result = CliRunner().invoke(app, ["compare", "base", "better", "workspace", "--out", "out/table"])
     assert result.exit_code == 0, result.output
     lines = {line.split("|")[1].strip(): line for line in result.output.splitlines() if line.startswith("|")}
     assert [cell.strip() for cell in lines["alpha"].split("|")[2:5]] == ["0.5", "1.5", "2.5"]
@@ -93,10 +91,10 @@ def test_table_of_revisions(repository: Path) -> None:
     assert differing.loc["alpha"].astype(float).tolist() == [0.5, 1.5, 2.5]
     assert (repository / "out" / "table.md").read_text(encoding="utf-8").strip() == result.output.strip()
 
-    result = CliRunner().invoke(app, ["base", "nowhere"])
+    result = CliRunner().invoke(app, ["compare", "base", "nowhere"])
     assert result.exit_code == 1
     assert "nowhere" in result.output
-    assert CliRunner().invoke(app, ["base", "base"]).exit_code == 2
+    assert CliRunner().invoke(app, ["compare", "base", "base"]).exit_code == 2
 
 
 def test_an_experiment_is_known_by_its_name(repository: Path) -> None:

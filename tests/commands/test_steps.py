@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from tools.steps_table import ROWS, Setting, read_setting
+from dmd.commands.teacher_steps import ROWS, Setting, read_setting
 
 
 def test_every_row_of_the_choice_is_a_setting() -> None:

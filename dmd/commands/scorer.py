@@ -4,15 +4,13 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from dmd.commands.arguments import SETS
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.setup import Setup, mean_scores
 from dmd.evaluate.summaries import Summary, summarise, summarise_model
 from dmd.params.config import Config
 from dmd.runtime.places import Places
 from dmd.types import Images, Labels, Model
-
-SETS = 3
-"""Disjoint sets of noises, for the spread."""
 
 Scores = list[dict[str, Any]]
 

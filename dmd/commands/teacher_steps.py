@@ -1,26 +1,29 @@
 """The teacher's table: solvers and steps against scores, seconds an image and distance to the exact ODE."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 import typer
 from accelerate.utils import tqdm
 
+from dmd.commands.arguments import require
+from dmd.commands.scorer import Scorer
+from dmd.commands.table import read_rows, write_rows
 from dmd.diffusion.guidance import with_guidance
 from dmd.diffusion.sampler import count_nfe, sample
 from dmd.evaluate.latency import TimedModel
 from dmd.evaluate.noises import Noises
 from dmd.models.teacher import Teacher
-from dmd.params.config import Config, load_config
+from dmd.params.config import Config
 from dmd.params.sampling import Sampling
 from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
+from dmd.runtime.places import Places
 from dmd.runtime.work_folder import work_folder
 from dmd.types import Images, Labels
-from tools.scorer import SETS, Scorer
 
 Row = dict[str, Any]
 
@@ -147,32 +150,22 @@ def read_setting(text: str, scale: float) -> Setting:
     return Setting(scale, found.solver, found.num_steps, found.timestep_spacing)
 
 
-def main(
-    params: Annotated[Path, typer.Argument(help="The params file; its teacher stage has run.")],
-    table: Annotated[Path, typer.Argument(help="The CSV to write; this teacher's rows that it has are not run again.")],
-    row: Annotated[list[str] | None, typer.Option(help="`solver steps [spacing]`; several. If none, a choice.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; that of the params if not given.")] = None,
-    samples: Annotated[int, typer.Option(help="Samples in each set of a row.")] = 2000,
-    sets: Annotated[int, typer.Option(help="Disjoint sets of noises, for the spread.")] = SETS,
-    exact: Annotated[int, typer.Option(help="Noises whose images by 1000 steps of DDIM the rows are held to.")] = 128,
-) -> None:
-    """Sample the teacher with each solver and number of steps and write a table of scores."""
-    config = load_config(params)
-    bench = Bench(config, Path("models", config.system, "teacher"))
-    rows: list[Any] = pd.read_csv(table, dtype={"teacher": str}).to_dict("records") if table.exists() else []
-    rows = [known for known in rows if known.get("teacher") == bench.sha256]
-    scale = config.guidance_scale if guidance is None else guidance
-    named = [(read_setting(text, scale), samples, sets) for text in row or []]
-    for setting, count, num_sets in named or choose(config, scale, samples, sets, exact):
+def fill_table(config: Config, path: Path, plans: Sequence[Plan], exact: int) -> list[Row]:
+    """Add the rows of `plans` that the table of `path` lacks to it, each as soon as it is there; all of its rows.
+
+    Rows of another teacher leave it. At the params' guidance scale a row is held to the exact solution of `exact`
+    noises.
+
+    Raises:
+        ValueError: there is no teacher yet.
+    """
+    bench = Bench(config, require(Places(config.system).teacher, "teacher"))
+    rows = [known for known in read_rows(path, "teacher") if known.get("teacher") == bench.sha256]
+    for setting, count, num_sets in plans:
         key = setting._asdict() | {"num_samples": count, "num_sets": num_sets}
-        if any(all(known[name] == value for name, value in key.items()) for known in rows):
+        if any(all(known.get(name) == value for name, value in key.items()) for known in rows):
             continue
         held = min(exact, count) if setting.guidance_scale == config.guidance_scale else 0
         rows.append({**setting._asdict(), **bench.row(setting, count, num_sets, held), "teacher": bench.sha256})
-        table.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
-    typer.echo(pd.DataFrame(rows).to_string(index=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+        write_rows(path, rows)
+    return rows

@@ -1,0 +1,47 @@
+"""The program `dmd`. A new command is a file with a function of its name, and a line in `COMMANDS`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from dmd.commands.compare import compare
+from dmd.commands.export import export
+from dmd.commands.spread import spread
+from dmd.commands.steps import steps
+from dmd.commands.sweep import sweep
+from dmd.commands.timesteps import timesteps
+from stages.command.errors import short_errors
+
+COMMANDS: tuple[Callable[..., None], ...] = (compare, sweep, steps, timesteps, spread, export)
+"""In the order of `dmd --help`. A command's name is its function's, its help the docstring."""
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with errors that a user can cure as one line and exit code 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        with short_errors():
+            command(*args, **options)
+
+    return run
+
+
+def build_app() -> typer.Typer:
+    """The program of all commands."""
+    program = typer.Typer(
+        help="One-step diffusion distillation: look at runs of the pipeline, and use what they made.\n\n"
+        "The pipeline itself is DVC's: `dvc repro`. Run commands from the repository's root.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for command in COMMANDS:
+        program.command()(guarded(command))
+    return program
+
+
+app = build_app()

@@ -1,0 +1,56 @@
+"""Params with a few values changed, as `dvc exp run -S key=value` changes them."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dmd.params.config import Config, load_config, parse_config
+
+
+def override(params: Path, changes: Mapping[str, Any]) -> Config:
+    """The config of a params file with `changes`: dotted key -> value.
+
+    Raises:
+        ConfigError: the changed params are wrong.
+        ValueError: a key's section does not exist, or the params file is none; names it.
+    """
+    load_config(params)  # says what is wrong with the file itself
+    values = yaml.safe_load(params.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise ValueError(f"{key}: {params} has no section {'.'.join(sections)}")
+        place[name] = value
+    return parse_config(values, params)
+
+
+def parse_values(text: str) -> tuple[str, list[Any]]:
+    """`key=1,2,3` as the key and its values, each read as YAML.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    key, separator, values = text.partition("=")
+    if not (key and separator and values):
+        raise ValueError(f"{text!r} is not `key=value,value…`, as alpha=2,8,32")
+    return key, [yaml.safe_load(value) for value in values.split(",")]
+
+
+def grid(axes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of `key=value,value…` axes."""
+    keys_values = [parse_values(axis) for axis in axes]
+    for combination in itertools.product(*(values for _, values in keys_values)):
+        yield dict(zip((key for key, _ in keys_values), combination, strict=True))
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; an empty mapping leaves none."""
+    (row,) = pd.json_normalize(dict(values), sep=".").to_dict("records") or [{}]
+    return {str(key): value for key, value in row.items()}

@@ -1,0 +1,79 @@
+"""Short distillations for a table: each from start to end in this process, scored, and nothing of it kept."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dmd.commands.arguments import require
+from dmd.commands.overrides import override
+from dmd.commands.scorer import Scorer
+from dmd.commands.table import read_rows, write_rows
+from dmd.params.config import Config, load_config
+from dmd.runtime.files import folder_sha256
+from dmd.runtime.places import Places
+from dmd.runtime.work_folder import finish
+from stages.distill import prepare
+
+Row = dict[str, Any]
+
+
+def check_axes(combinations: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse params that a distillation in this process cannot vary.
+
+    Raises:
+        typer.BadParameter: names them, and what to do instead.
+    """
+    for changes in combinations:
+        foreign = [key for key in changes if key != "alpha" and not key.startswith("distill.")]
+        if foreign:
+            raise typer.BadParameter(f"{', '.join(foreign)}: teacher and pairs would not follow; use `dvc exp run -S`")
+        if "distill.mixed_precision" in changes:
+            raise typer.BadParameter("distill.mixed_precision: a process has one precision; use `dvc exp run -S`")
+
+
+def distil_and_score(config: Config) -> dict[str, Any]:
+    """One distillation from start to end; its scores and seconds by name. Nothing of it is kept."""
+    run = prepare(config)
+    run.run()
+    scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.generator, "score")
+    finish(run.work)
+    scores.pop("num_samples")  # a column that the table has
+    return {**scores, "seconds": run.seconds}
+
+
+def base_hash(config: Config) -> str:
+    """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation.
+
+    A precision counts where it is not float32: rows of before there was a choice are of that.
+    """
+    excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
+    excluded["teacher"] = {"training": {"mixed_precision"}}  # the weights' hash tells
+    if config.distill.mixed_precision is None:
+        excluded["distill"] |= {"mixed_precision"}
+    values = config.model_dump(mode="json", exclude=excluded)
+    values["teacher_sha256"] = folder_sha256(Places(config.system).teacher)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def fill_table(params: Path, path: Path, combinations: Sequence[Mapping[str, Any]], samples: int) -> list[Row]:
+    """Distil with each combination of params that the table of `path` lacks, and add its row; all of its rows.
+
+    Raises:
+        ValueError: a combination is refused by the params, before any runs; or there are no pairs yet.
+    """
+    config = load_config(params)
+    configs = [override(params, {**changes, "evaluate.num_samples": samples}) for changes in combinations]
+    require(Places(config.system).pairs, "pairs")
+    rows, base = read_rows(path, "base"), base_hash(config)
+    for changes, changed in zip(combinations, configs, strict=True):
+        name = ", ".join(f"{key.removeprefix('distill.')} {value}" for key, value in changes.items())
+        key = {"changes": name, "base": base, "samples": samples}
+        if any(all(row.get(column) == value for column, value in key.items()) for row in rows):
+            continue
+        rows.append({**key, **distil_and_score(changed)})
+        write_rows(path, rows)
+    return rows

@@ -1,0 +1,25 @@
+"""Scores of the averaged generator through a training: a curve of the distance over its updates."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dmd.datasets.labels import balanced_labels
+from dmd.evaluate.setup import Setup
+from dmd.evaluate.summaries import summarise_pixels
+from dmd.types import Pixels
+
+
+def snapshot_table(setup: Setup, snapshots: Mapping[str, Pixels]) -> pd.DataFrame:
+    """One row for each snapshot `step_<update>` of the same noises: `step`, the scores, `num_samples`.
+
+    Images were kept as bytes, as real ones are; they bear the classes in turn, as the evaluation's noises do.
+    """
+    rows = []
+    for name, pixels in sorted(snapshots.items()):
+        labels = balanced_labels(range(len(pixels)), setup.noises.num_classes)
+        summary = summarise_pixels(setup.net, pixels, labels, setup.batch_size, setup.noises.device, title=name)
+        found = setup.score(summary)
+        names = (setup.distance, f"kid_{setup.features}", "precision", "recall", "class_accuracy", "num_samples")
+        rows.append({"step": int(name.rpartition("_")[2])} | {key: found[key] for key in names if key in found})
+    return pd.DataFrame(rows)

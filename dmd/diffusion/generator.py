@@ -1,6 +1,7 @@
 """The student: a denoiser called once at t*, or a few times at falling timesteps with fresh noise between."""
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,7 @@ class Generator(nn.Module):
         steps = [timesteps] if isinstance(timesteps, int) else list(timesteps)
         if not steps or any(not 0 <= timestep <= last for timestep in steps):
             raise ValueError(f"generator_timesteps {steps}: there is none, or one outside the schedule: 0 … {last}")
-        if any(later >= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+        if any(later >= earlier for earlier, later in itertools.pairwise(steps)):
             raise ValueError(f"generator_timesteps {steps} do not fall; sort them from noise to image")
         self.denoiser = denoiser
         self.timesteps = steps

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import Generator
-from dmd.diffusion.guidance import with_guidance
+from dmd.diffusion.guidance import GuidedDenoiser, with_guidance
 from dmd.distill.batches import Batch, Batches, RealImages, cut, rollout_noise
 from dmd.distill.critics import Critics
 from dmd.distill.health import Health
 from dmd.distill.losses import surrogate_loss
 from dmd.distill.matching import METHODS, Noised, Term, adversarial
+from dmd.distill.passes import passes_per_step
 from dmd.models.backbones import checkpoint_activations
 from dmd.params.distill import Distill
 from dmd.training.accelerator import build_accelerator
@@ -98,6 +99,12 @@ class Distiller:
     def learners(self) -> dict[str, Learner]:
         """Of all that is trained, by name."""
         return {"generator": self.learns_generator} | (self.critics.learners if self.settings.has_critics else {})
+
+    @property
+    def passes_per_step(self) -> float:
+        """What an iteration costs, in forward passes of one image."""
+        guided = isinstance(self.mu_real, GuidedDenoiser)
+        return passes_per_step(self.settings, regression=self.regression_weight > 0, guided=guided)
 
     def step(self, step: int) -> dict[str, Tensor]:
         """One iteration: a generator update, then `num_fake_updates` of the critics, the first on the same images.

@@ -16,7 +16,6 @@ from dmd.diffusion.rng import Stream, sample_noise
 from dmd.distill.distiller import Distiller
 from dmd.distill.health import Row
 from dmd.distill.panel import draw_panel, noise_levels
-from dmd.distill.passes import passes_per_step
 from dmd.distill.trouble import first_sign
 from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.training.learner import SETTLE_STEPS, settle
@@ -108,7 +107,7 @@ class Distillation:
             "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
             "history_steps": self.history_steps,
             "noise_levels": noise_levels(self.distiller.settings.matching.noise),
-            "network_passes": self.steps * passes_per_step(self.distiller),
+            "network_passes": self.steps * self.distiller.passes_per_step,
         }
         save_json(out / "training.json", record)
         save_json(out / "speed.json", {"seconds": self.seconds, "images_per_second": images / self.seconds})

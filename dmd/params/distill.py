@@ -1,5 +1,6 @@
 """The params of distillation: how the generator, the fake score and a discriminator are trained."""
 
+import itertools
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -67,7 +68,7 @@ class Distill(Section):
     @model_validator(mode="after")
     def _ordered(self) -> "Distill":
         times = self.generator_timesteps
-        if any(later >= earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later >= earlier for earlier, later in itertools.pairwise(times)):
             raise ValueError(f"generator_timesteps {list(times)} do not fall; sort them from noise to image")
         if self.history_epochs > self.steps:
             raise ValueError(f"history_epochs {self.history_epochs} is above steps {self.steps}; lower it")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser, denoising_loss

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
-from dmd.distill.passes import passes_per_step
 from tests.distill.methods import BOTTLENECK, CONVOLUTIONAL, TWO, build_method
 from tests.distill.test_distiller import pairs, teacher
 
@@ -81,4 +80,4 @@ def test_the_formula_is_the_count(teacher: Denoiser, pairs: PairStore, name: str
     if run.settings.discriminator.kind == "bottleneck" and run.settings.discriminator.weight > 0:
         counted += steps * run.settings.batch_size  # the adversarial loss' way back, from the bottleneck
         assert heard
-    assert passes_per_step(run) == pytest.approx(counted / steps)
+    assert run.passes_per_step == pytest.approx(counted / steps)

@@ -39,7 +39,7 @@ def main(config: Config) -> None:
     features = config.evaluate.features
     needed = (sources.dataset(dataset.name, config.fetch.mirrors), sources.perceptual(perceptual))
     for source in filter(None, (*needed, sources.features(features))):
-        obtain(source.originals, source.mirrors, downloads, timeout)
+        obtain(source.originals, source.mirrors, downloads / source.folder, timeout)
 
     places = Places(config.system)
     place_dataset(dataset.name, images, dataset.image_shape, downloads, places.dataset)

@@ -1,6 +1,7 @@
-"""Train the MNIST feature net on the training split and write it with its provenance.
+"""Train the feature net of MNIST or Fashion-MNIST on the training split and write it with its provenance.
 
     python -m tools.train_feature_net data/mnist-small/dataset assets/lenet
+    python -m tools.train_feature_net data/fashion-small/dataset assets/fashion_lenet --steps 8000 --turn 4 --shift 1
 
 Cross-entropy (label smoothing would flatten what differs within a class), AdamW, linear warm-up into a cosine to zero.
 Each image is turned, scaled and shifted a little at each look (white digits on black: what comes in from outside is
@@ -12,7 +13,7 @@ import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -30,6 +31,14 @@ logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class Augmentation(NamedTuple):
+    """How much an image is changed at each look, at most."""
+
+    degrees: float
+    pixels: float
+    scale: float
 
 
 def augment(images: Images, generator: torch.Generator, degrees: float, pixels: float, scale: float) -> Images:
@@ -64,7 +73,16 @@ def batches(count: int, batch_size: int, steps: int, generator: torch.Generator)
             yield order[start : start + batch_size]
 
 
-def train(net: nn.Module, images: Images, labels: Labels, steps: int, batch_size: int, rate: float, seed: int) -> None:
+def train(
+    net: nn.Module,
+    images: Images,
+    labels: Labels,
+    steps: int,
+    batch_size: int,
+    rate: float,
+    seed: int,
+    change: Augmentation,
+) -> None:
     """Train `net` in place.
 
     Raises:
@@ -75,7 +93,7 @@ def train(net: nn.Module, images: Images, labels: Labels, steps: int, batch_size
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, steps, 100))
     net.train().to(memory_format=torch.channels_last)
     for step, rows in enumerate(batches(len(images), batch_size, steps, generator)):
-        batch = augment(images[rows], generator, degrees=10, pixels=2, scale=0.08)
+        batch = augment(images[rows], generator, *change)
         loss = functional.cross_entropy(net(batch.to(memory_format=torch.channels_last))[1], labels[rows])
         if not torch.isfinite(loss):
             raise FloatingPointError(f"step {step}: the loss is {loss.item()}; lower the learning rate {rate}")
@@ -106,20 +124,23 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, max=60000, help="images an update")] = 128,
     learning_rate: Annotated[float, typer.Option(min=0, help="peak of the cosine")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="of weights, order, augmentation and dropout")] = 0,
+    turn: Annotated[float, typer.Option(min=0, help="degrees by which an image is turned, at most")] = 10,
+    shift: Annotated[float, typer.Option(min=0, help="pixels by which it is shifted, at most")] = 2,
+    scale: Annotated[float, typer.Option(min=0, max=0.5, help="share by which it is scaled, at most")] = 0.08,
 ) -> None:
-    """Train a LeNet on MNIST's training split and save it with its test accuracy and provenance."""
+    """Train a LeNet on the training split and save it with its test accuracy and provenance."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     pixels, labels = load_mnist(dataset, "train")
     torch.manual_seed(seed)
     net = LeNet(dropout=0.3)
-    train(net, to_images(pixels), labels, steps, batch_size, learning_rate, seed)
+    train(net, to_images(pixels), labels, steps, batch_size, learning_rate, seed, Augmentation(turn, shift, scale))
     test_pixels, test_labels = load_mnist(dataset, "test")
     score = accuracy(net, to_images(test_pixels), test_labels)
     net.save_pretrained(output)
     (output / WEIGHTS).chmod(0o644)
     provenance = {
         "command": f"python -m tools.train_feature_net {dataset} {output} --steps {steps} --batch-size {batch_size}"
-        f" --learning-rate {learning_rate} --seed {seed}",
+        f" --learning-rate {learning_rate} --seed {seed} --turn {turn:g} --shift {shift:g} --scale {scale:g}",
         "dataset_md5": {
             path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(dataset.glob("*-ubyte"))
         },

@@ -1,4 +1,4 @@
-"""MNIST, as its idx files lie on disk."""
+"""MNIST and Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747), as their idx files lie on disk."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ NUM_CLASSES = 10
 
 
 def load_mnist(folder: Path, split: Literal["train", "test"]) -> tuple[Pixels, Labels]:
-    """Read MNIST's uncompressed idx files.
+    """Read the uncompressed idx files of MNIST or of what has its form.
 
     Args:
         folder: holds `{train,t10k}-images-idx3-ubyte` and `{train,t10k}-labels-idx1-ubyte`.

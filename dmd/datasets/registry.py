@@ -44,6 +44,7 @@ def load_tensor_file(folder: Path, split: Split) -> tuple[Pixels, Labels | None]
 
 DATASETS = {
     "mnist": Kind(load_mnist, (1, 28, 28), 10),
+    "fashion_mnist": Kind(load_mnist, (1, 28, 28), 10),
     "cifar10": Kind(load_cifar10, SHAPE, CLASSES),
     "celeba": Kind(load_tensor_file, None, None),
     "image_folder": Kind(load_tensor_file, None, None),

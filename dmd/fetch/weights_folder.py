@@ -4,7 +4,7 @@ Each folder holds `manifest.json`, `{"files": {name: sha256}}`; what is in it ne
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +32,20 @@ def check_provenance(folder: Path, required: bool) -> None:
     found = file_sha256(weights) if weights.is_file() else "no such file"
     if found != wanted:
         raise ValueError(f"{weights}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
+
+
+def check_parts(folder: Path, parts: Sequence[Path]) -> None:
+    """Hold weights in parts against the key `sha256_of_parts` of the folder's `provenance.json`, where it has one.
+
+    Raises:
+        ValueError: a part is missing, or its hash is another.
+    """
+    path = folder / "provenance.json"
+    wanted = load_json(path).get("sha256_of_parts", {}) if path.is_file() else {}
+    for part in parts:
+        found = file_sha256(part) if part.is_file() else "no such file"
+        if found != wanted.get(part.name, found if part.is_file() else None):
+            raise ValueError(f"{part}: sha256 {found}, but {path.name} says {wanted.get(part.name)}; restore the file")
 
 
 def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:

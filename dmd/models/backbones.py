@@ -53,7 +53,7 @@ def load_backbone(folder: Path) -> ModelMixin:
     wrong = {kind: sorted(keys)[:3] for kind, keys in found.items() if keys}
     if wrong:
         raise ValueError(f"{folder}: the weights do not fit config.json: {wrong}; restore both")
-    return backbone.eval()
+    return backbone.float().eval()  # weights may be stored in half precision
 
 
 def _check_values(folder: Path) -> None:

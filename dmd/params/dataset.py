@@ -10,7 +10,7 @@ from dmd.params.section import Count, Section
 class Dataset(Section):
     """The real images."""
 
-    name: Literal["mnist", "cifar10", "celeba", "image_folder", "lfw-faces"]
+    name: Literal["mnist", "fashion_mnist", "cifar10", "celeba", "image_folder", "lfw-faces"]
     """Which reader and which checksums."""
     folder: str | None = None
     """Where the images of `image_folder` lie; `celeba` looks in `downloads/celeba` unless it is set."""

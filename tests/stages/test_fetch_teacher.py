@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dmd.fetch.downloads import DownloadError
-from tests.stages.test_fetch import MODEL, TEACHER, no_network, root, run, write_model
+from tests.stages.test_fetch import MODEL, TEACHER, no_network, root, run, sha256, write_model
 
 __all__ = ["no_network", "root"]  # fixtures
 
@@ -107,6 +107,45 @@ def test_both_layouts_and_a_pickle_become_the_same_flat_folder(root):
         }
         assert torch.equal(load_file(folder / MODEL)["weight"], tensors["weight"])
         assert json.loads((folder / "origin.json").read_text()) == {"source": name}
+
+
+def write_parts(folder, tensors) -> dict[str, str]:
+    """A teacher with each tensor in a part of its own; returns the parts' hashes."""
+    folder.mkdir()
+    for file, content in (("config.json", TEACHER), ("scheduler_config.json", {})):
+        (folder / file).write_text(json.dumps(content))
+    names = {key: f"diffusion_pytorch_model-{k}-of-{len(tensors)}.safetensors" for k, key in enumerate(tensors, 1)}
+    for key, name in names.items():
+        save_file({key: tensors[key]}, folder / name)
+    (folder / f"{MODEL}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return {name: sha256(folder / name) for name in names.values()}
+
+
+@pytest.mark.usefixtures("no_network")
+def test_weights_in_parts_become_one_file(root):
+    tensors = {"one": torch.arange(4.0).half(), "two": torch.arange(9.0), "three": torch.tensor(3)}
+    parts = write_parts(root / "teacher", tensors)
+    (root / "teacher/provenance.json").write_text(json.dumps({"sha256_of_parts": parts}))
+    folder = run(root, teacher__source="teacher") / "weights/teacher"
+    found = load_file(folder / MODEL)
+    assert found.keys() == tensors.keys()
+    assert all(found[key].dtype == value.dtype and torch.equal(found[key], value) for key, value in tensors.items())
+    assert len(list(folder.glob("*.safetensors"))) == 1
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_part_that_is_missing_or_another_is_refused_by_name(root, known):
+    parts = write_parts(root / "teacher", {"one": torch.arange(4.0), "two": torch.arange(9.0)})
+    first = next(iter(parts))
+    if known:
+        (root / "teacher/provenance.json").write_text(json.dumps({"sha256_of_parts": parts}))
+        save_file({"one": torch.arange(4.0) + 1}, root / "teacher" / first)
+    else:
+        (root / "teacher" / first).unlink()
+    with pytest.raises(ValueError, match=first):
+        run(root, teacher__source="teacher")
+    assert not (root / "data/mnist-small/weights/teacher").exists()
 
 
 class Runs:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmd.datasets.registry import to_images
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.rng import Stream, sample_noise
 from dmd.diffusion.schedule import NoiseSchedule
@@ -148,6 +149,28 @@ def test_batches_are_noised_images_with_their_labels_and_the_told_dropout() -> N
     assert abs(share - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 1200)
     assert t.min() < 20
     assert t.max() > 980
+
+
+def test_half_of_the_images_are_seen_in_a_mirror_and_always_the_same() -> None:
+    """Of an image that is dark on the left, the means of both halves tell which way round it was seen."""
+    size, slope = 600, torch.arange(8, dtype=torch.uint8) * 30
+    pixels = slope.expand(12, 1, 8, 8).contiguous()
+
+    def seen(flip: bool, workers: int | None = None) -> Tensor:
+        run = trainer(batch_size=size, horizontal_flip=flip, workers=workers)
+        run.pixels = pixels
+        x0 = run._ahead(0)["x0"].cpu()
+        mirrored = x0[..., 0] > x0[..., -1]
+        assert torch.equal(
+            torch.where(mirrored.all(-1)[..., None, None], x0.flip(-1), x0), to_images(pixels[:1]).expand_as(x0)
+        )
+        return mirrored[:, 0, 0]
+
+    assert not seen(False).any()
+    flipped = seen(True)
+    assert abs(flipped.double().mean().item() - 0.5) < 4 * 0.5 / math.sqrt(size)
+    assert torch.equal(seen(True), flipped)
+    assert torch.equal(seen(True, workers=2), flipped)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -136,8 +136,8 @@ class Critics:
         """Noisy copies of the generated images at timesteps `t`, and their labels."""
         return self.schedule.add_noise(part["x"], part["eps"], t), t, part.get("labels")
 
-    def _both(self, part: Batch, t: Timesteps) -> tuple[Images, Tensor, Tensor | None]:
-        """The same, followed by those of the real images at the same timesteps."""
+    def _both(self, part: Batch, t: Timesteps) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same, followed by those of the real images at the same timesteps: twice the batch."""
         x_t, t, labels = self._generated(part, t)
         real = self.schedule.add_noise(part["x_real"], part["eps_real"], t)
         both = None if labels is None else torch.cat([labels, part.get("labels_real", labels)])

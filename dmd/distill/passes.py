@@ -31,6 +31,8 @@ def passes_per_step(settings: Distill, *, regression: bool, guided: bool) -> flo
     bottleneck = settings.discriminator.kind == "bottleneck"
     if bottleneck and settings.discriminator.weight > 0:
         total += fresh * (FORWARD + INPUTS)
+    if bottleneck and settings.matching.divergence != "reverse_kl":
+        total += fresh * FORWARD  # its ratio
     if settings.has_critics:
         drawn = (settings.num_fake_updates - 1) * (fresh + rollout) * FORWARD
         trained = 0 if settings.matching.loss == "none" else fresh * (2 if bottleneck else 1) * (FORWARD + WEIGHTS)

@@ -1,7 +1,7 @@
 """A run that runs away, named at its first sign, with the params to change."""
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 from dmd.distill.health import Row
 
@@ -18,13 +18,15 @@ SURE = 0.95
 def first_sign(rows: Sequence[Row]) -> str | None:
     """A sentence on the newest row of a health table, where it and the row before show a sign and no row before did.
 
-    One row may be chance, so two are asked for; a sign is told once, when its second row is there.
+    One row may be chance, so two are asked for; a sign is told once, when its second row is there. Several signs that
+    come together are told together.
     """
+    told = []
     for sign, sentence in SIGNS:
-        shown = [sign(row) for row in rows]
-        if len(shown) >= 2 and shown[-1] and shown[-2] and not any(a and b for a, b in itertools.pairwise(shown)):
-            return f"update {rows[-1]['step']}: {sentence.format(**rows[-1])}"
-    return None
+        twice = [first and second for first, second in pairwise(sign(row) for row in rows)]
+        if twice and twice[-1] and not any(twice[:-1]):
+            told.append(sentence.format(**rows[-1]))
+    return f"update {rows[-1]['step']}: {'; '.join(told)}" if told else None
 
 
 SIGNS = (

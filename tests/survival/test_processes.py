@@ -32,7 +32,7 @@ def alone(victims: Victims, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_group(victims: Victims, alone: Path, folder: Path, processes: int) -> None:
     """All stages in a group, on the inputs of `alone`; the distillation on its very pairs."""
-    for name in ("params.yaml", f"models/{SYSTEM}/teacher", f"data/{SYSTEM}/weights"):
+    for name in ("params.yaml", f"models/{SYSTEM}/teacher", f"data/{SYSTEM}/weights", f"data/{SYSTEM}/dataset"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (alone / name).is_dir() else shutil.copy)(alone / name, folder / name)
     for stage in ("pairs", "distill", "summarise"):

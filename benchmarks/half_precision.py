@@ -72,7 +72,7 @@ def gradients(distiller: Distiller, scores: dict[str, BaseDenoiser]) -> list[dic
             distiller.step(step)
         batch, found = distiller.batch(stop), {}
         with torch.no_grad():
-            x = distiller.generator(batch["z"], batch.get("labels"))
+            x = distiller.student.generator(batch["z"], batch.get("labels"))
         for name, score in scores.items():
             distiller.scores = distiller.critics.scores(score)
             found[name] = distiller.image_terms(x, batch)["distribution_matching"][1] * x.numel()

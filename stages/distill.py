@@ -59,7 +59,7 @@ def main(config: Config) -> None:
                 run.save(out)
             scheduler_config = Teacher.load(places.teacher).scheduler_config
             timesteps, classes = config.distill.generator_timesteps, config.dataset.num_classes
-            save_generator(places.generator, run.distiller.generator_backbone, scheduler_config, timesteps, classes)
+            save_generator(places.generator, run.distiller.student.backbone, scheduler_config, timesteps, classes)
             finish(run.work)
 
 

@@ -78,7 +78,7 @@ def run_recipe(name: str, config: Config, samples: int) -> tuple[Row, list[Row]]
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder))
         found = snapshot_table(scorer.setup, load_tensors(Path(folder) / "snapshots.safetensors"))
-    scores = scorer.score_model(run.distiller.generator, name)
+    scores = scorer.score_model(run.distiller.student.generator, name)
     finish(run.work)
     total = config.distill.steps * step_passes(config)
     facts = {"recipe": name, "seed": config.seed, "alpha": config.alpha, "guidance_scale": config.guidance_scale}

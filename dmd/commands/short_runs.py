@@ -39,7 +39,7 @@ def distil_and_score(config: Config) -> dict[str, Any]:
     """One distillation from start to end; its scores and seconds by name. Nothing of it is kept."""
     run = prepare(config)
     run.run()
-    scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.generator, "score")
+    scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.student.generator, "score")
     finish(run.work)
     scores.pop("num_samples")  # a column that the table has
     return {**scores, "seconds": run.seconds}

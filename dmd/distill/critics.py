@@ -31,9 +31,7 @@ class Critics:
         self,
         fake: Denoiser,
         settings: Distill,
-        image_shape: tuple[int, ...],
-        num_classes: int | None,
-        seed: int,
+        batches: Batches,
         accelerator: Accelerator,
         learn: Learn,
     ) -> None:
@@ -43,7 +41,9 @@ class Critics:
         kind = settings.discriminator.kind
         if kind is not None:
             width = settings.discriminator.width
-            self.discriminator = build_discriminator(kind, width, fake, image_shape, num_classes, seed)
+            self.discriminator = build_discriminator(
+                kind, width, fake, batches.image_shape, batches.num_classes, batches.seed
+            )
         self.learns_fake = learn(fake, settings.learning_rate_fake)
         self.mu_fake = self.learns_fake.module
         self.learns_discriminator: Learner | None = None

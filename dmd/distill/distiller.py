@@ -1,22 +1,21 @@
 """Distillation (Yin et al. 2024, arXiv 2311.18828, 2405.14867): generator, fake score and discriminator in turns."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.generator import Generator
 from dmd.diffusion.guidance import GuidedDenoiser, with_guidance
-from dmd.distill.batches import Batch, Batches, RealImages, cut, rollout_noise
+from dmd.distill.batches import Batch, Batches, RealImages, cut
 from dmd.distill.critics import Critics
 from dmd.distill.health import Health
 from dmd.distill.losses import surrogate_loss
 from dmd.distill.matching import METHODS, Noised, Term, adversarial
 from dmd.distill.passes import passes_per_step
+from dmd.distill.student import Student
 from dmd.models.backbones import checkpoint_activations
 from dmd.params.distill import Distill
 from dmd.training.accelerator import build_accelerator
@@ -52,21 +51,12 @@ class Distiller:
     ) -> None:
         """Copy `teacher` three times; all stay in eval mode, so that mu_fake equals mu_real at the start.
 
-        Args:
-            teacher: its network, schedule and meaning.
-            pairs: of the regression and of the comparisons in `Health`.
-            perceptual: the distance of the regression.
-            settings: the section `distill` of the params.
-            regression_weight: alpha; at 0 there is no regression.
-            guidance_scale: of the pairs; of the real score too, unless `settings.matching` has its own.
-            num_classes: None for a model without classes.
-            seed: of all that is drawn.
-            real: images for the discriminator.
+        `regression_weight` is alpha; `guidance_scale` the pairs', and the real score's unless `settings.matching` has
+        its own; `real` has the images for a discriminator.
 
         Raises:
             ValueError: a batch size does not fit the processes, a range of noise holds no timestep, guidance has no
-                null class, checkpointing no support; a discriminator has no images; the launcher is at another
-                precision.
+                null class, checkpointing no support, a discriminator no images; the launcher is at another precision.
         """
         self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
         self.settings, self.num_classes, self.pairs = settings, num_classes, pairs
@@ -75,20 +65,15 @@ class Distiller:
             raise ValueError("distill.discriminator.kind is set, but there are no real images for it")
         self.batches = self._batches(real if settings.discriminator.kind is not None else None)
         student, fake, judge = (self._copy(teacher) for _ in range(3))
-        self.generator_backbone: nn.Module = student.backbone
-        self.learns_generator = self._learner(student, settings.learning_rate_generator, settings.steps)
-        self.generator = Generator(student, settings.generator_timesteps).eval()
+        self.student = Student(student, settings, self.batches, self._learner(settings.steps))
         updates = settings.fake_warmup_updates + settings.steps * settings.num_fake_updates
-        self.critics = Critics(
-            fake, settings, pairs.image_shape, num_classes, seed, self.accelerator,
-            lambda module, rate: self._learner(module, rate, updates),
-        )  # fmt: skip
-        scale = settings.matching.guidance_scale if settings.matching.guidance_scale is not None else guidance_scale
+        self.critics = Critics(fake, settings, self.batches, self.accelerator, self._learner(updates))
+        own = settings.matching.guidance_scale
         # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
-        self.mu_real = with_guidance(judge, scale, num_classes).to(self.accelerator.device).eval()
+        self.mu_real = with_guidance(judge, guidance_scale if own is None else own, num_classes)
+        self.mu_real = self.mu_real.to(self.accelerator.device).eval()
         self.scores = self.critics.scores(self.mu_real)
         self.perceptual = perceptual.to(self.accelerator.device)
-        self.average = EMAModel(student.backbone.parameters(), decay=settings.ema_decay, foreach=True)
         self.health = self._health()
         self.batch, self.fake_batch = (
             ReadAhead(draw, self.accelerator.device) for draw in (self.batches.draw, self.batches.draw_fake)
@@ -98,7 +83,7 @@ class Distiller:
     @property
     def learners(self) -> dict[str, Learner]:
         """Of all that is trained, by name."""
-        return {"generator": self.learns_generator} | (self.critics.learners if self.settings.has_critics else {})
+        return {"generator": self.student.learner} | (self.critics.learners if self.settings.has_critics else {})
 
     @property
     def passes_per_step(self) -> float:
@@ -136,8 +121,10 @@ class Distiller:
         terms = dict.fromkeys(self._term_names, torch.zeros((), device=batch["z"].device))
         for part in parts:
             share = len(part["z"]) / len(batch["z"])
-            with self.learns_generator.accumulate(last=part is parts[-1]):
-                x, x_ref = self._images(part, step)
+            with self.student.learner.accumulate(last=part is parts[-1]):
+                images, x_ref = self.student.images(part, self.batches.number(step))
+                self.health.watch(step, images, len(part["z"]))
+                x = images[: len(part["z"])]
                 found = self.image_terms(x.detach(), part)
                 for name, (value, _) in found.items():
                     terms[name] = terms[name] + share * value
@@ -151,8 +138,7 @@ class Distiller:
                     terms["regression"] = terms["regression"] + regression.detach()
                 self.accelerator.backward(loss)
             drawn.append(x.detach())
-        norm = self.learns_generator.update(step, terms)
-        self.average.step(self.generator_backbone.parameters())
+        norm = self.student.update(step, terms)
         return {**terms, "grad_norm_generator": norm}, torch.cat(drawn)
 
     def image_terms(self, x: Images, batch: Batch) -> dict[str, Term]:
@@ -174,35 +160,11 @@ class Distiller:
         noised = Noised(gradient, part["t"], part["eps"], None, self.schedule)
         return gradient.flatten(1).norm(dim=1) * len(gradient), noised.bins(*self.settings.matching.noise)
 
-    def draw(self, batch: Batch, number: int) -> Images:
-        """Images of the batch's noises, at the step of the generator that update `number` is for; no gradient."""
-        drawn = []
-        with torch.no_grad():
-            for part in self._parts(batch):
-                x_t, t = self._call(part, number)
-                drawn.append(self.learns_generator.module(x_t, t, part.get("labels")))
-        return torch.cat(drawn)
-
     def _update_critics(self, number: int, x: Images | None, step: int) -> dict[str, Tensor]:
         drawn = self.fake_batch(number)
-        return self.critics.update(self.draw(drawn, number) if x is None else x, drawn, self._parts, step)
-
-    def _call(self, part: Batch, number: int) -> tuple[Images, Tensor]:
-        """What the generator's network is called with for the fresh noises, and at which timesteps."""
-        step = self.batches.generator_step(number)
-        return self.generator.rollout(part["z"], part.get("labels"), rollout_noise(part), step)
-
-    def _images(self, part: Batch, step: int) -> tuple[Tensor, Tensor | None]:
-        """Images of the fresh noises and of the pairs', of one forward pass; the pairs' are of the first step."""
-        x_t, t = self._call(part, self.batches.number(step))
-        size, labels = len(x_t), part.get("labels")
-        if "z_ref" in part:
-            ref, t_ref = self.generator.rollout(part["z_ref"], None, (), 0)
-            x_t, t = torch.cat([x_t, ref]), torch.cat([t, t_ref])
-            labels = None if labels is None else torch.cat([labels, part["labels_ref"]])
-        images = self.learns_generator.module(x_t, t, labels)
-        self.health.watch(step, images, size)
-        return images[:size], images[size:] if "z_ref" in part else None
+        return self.critics.update(
+            self.student.draw(self._parts(drawn), number) if x is None else x, drawn, self._parts, step
+        )
 
     @property
     def _adversarial(self) -> bool:
@@ -241,12 +203,17 @@ class Distiller:
             compile_network(copied.backbone, self.accelerator.device, "distill.compile")
         return copied
 
-    def _learner(self, module: nn.Module, learning_rate: float, updates: int) -> Learner:
+    def _learner(self, updates: int) -> Callable[[nn.Module, float], Learner]:
+        """From a module and its rate to its learner, for so many updates."""
         settings = self.settings
-        learner = Learner(
-            self.accelerator, module, learning_rate, settings.betas, settings.weight_decay, settings.max_grad_norm
-        )
-        return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, updates)
+
+        def learn(module: nn.Module, rate: float) -> Learner:
+            learner = Learner(
+                self.accelerator, module, rate, settings.betas, settings.weight_decay, settings.max_grad_norm
+            )
+            return learner.schedule(settings.learning_rate_schedule, settings.warmup_steps, updates)
+
+        return learn
 
     def _state(self, networks: dict[str, nn.Module]) -> TrainingState:
         learners = self.learners
@@ -254,7 +221,7 @@ class Distiller:
             networks["discriminator"] = self.accelerator.unwrap_model(self.critics.learns_discriminator.module)
         optimizers = {name: learner.optimizer for name, learner in learners.items()}
         schedulers = {name: learner.lr_scheduler for name, learner in learners.items()}
-        return TrainingState(networks, optimizers, schedulers, {"generator": self.average})
+        return TrainingState(networks, optimizers, schedulers, {"generator": self.student.average})
 
     def _health(self) -> Health:
         sample = self.pairs.read(range(min(HEALTH_PAIRS, len(self.pairs))))["x0"]

@@ -81,7 +81,7 @@ class Distillation:
                 self.seconds += time.perf_counter() - began
                 self._flush(pending, done)
                 pending, began = [], time.perf_counter()
-        distiller.average.copy_to(distiller.generator_backbone.parameters())
+        distiller.student.average.copy_to(distiller.student.backbone.parameters())
 
     def save(self, out: Path) -> None:
         """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; `snapshots.safetensors` where
@@ -104,7 +104,7 @@ class Distillation:
         images = self.steps * self.distiller.settings.batch_size
         record = {
             "steps": self.steps,
-            "parameters": sum(tensor.numel() for tensor in self.distiller.generator_backbone.parameters()),
+            "parameters": sum(tensor.numel() for tensor in self.distiller.student.backbone.parameters()),
             "history_steps": self.history_steps,
             "noise_levels": noise_levels(self.distiller.settings.matching.noise),
             "network_passes": self.steps * self.distiller.passes_per_step,
@@ -144,12 +144,9 @@ class Distillation:
             return
         device = distiller.accelerator.device
         labels = self.fixed["label"].to(device) if distiller.num_classes is not None else None
-        distiller.average.store(distiller.generator_backbone.parameters())
-        distiller.average.copy_to(distiller.generator_backbone.parameters())
-        with distiller.accelerator.autocast():
-            images = distiller.generator(self.fixed["z"].to(device), labels).float()
+        with distiller.student.averaged() as generator, distiller.accelerator.autocast():
+            images = generator(self.fixed["z"].to(device), labels).float()
             drawn = {"images": images, "panel": draw_panel(distiller, images, labels)} | self._snapshot()
-        distiller.average.restore(distiller.generator_backbone.parameters())
         save_tensors(self._history_file(step), drawn)
 
     def _snapshot(self) -> dict[str, Tensor]:
@@ -161,7 +158,7 @@ class Distillation:
             z = sample_noise(distiller.batches.seed, indices, distiller.pairs.image_shape, Stream.EVALUATION)
             labels = balanced_labels(indices, distiller.num_classes)
             device = distiller.accelerator.device
-            images = distiller.generator(z.to(device), None if labels is None else labels.to(device))
+            images = distiller.student.generator(z.to(device), None if labels is None else labels.to(device))
             parts.append(to_pixels(images.float()).cpu())
         return {"snapshot": torch.cat(parts)} if parts else {}
 

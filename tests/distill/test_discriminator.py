@@ -176,7 +176,7 @@ def test_the_first_matching_gradient_is_exactly_zero(
     matching = {"loss": loss, "divergence": divergence}
     run = build_method(teacher, pairs, matching=matching, discriminator=KINDS[kind])
     batch = run.batch(0)
-    x = run.generator(batch["z"], batch["labels"]).detach()
+    x = run.student.generator(batch["z"], batch["labels"]).detach()
     value, gradient = run.image_terms(x, batch)["distribution_matching"]
     assert value == 0
     assert gradient.abs().max() == 0

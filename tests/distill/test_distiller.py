@@ -103,7 +103,7 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 def test_the_first_matching_gradient_is_exactly_zero(teacher: Denoiser, pairs: PairStore) -> None:
     distiller = build(teacher, pairs)
     batch = distiller.batch(0)
-    x = distiller.generator(batch["z"], batch["labels"])
+    x = distiller.student.generator(batch["z"], batch["labels"])
     assert matching_gradient(distiller, x, batch).abs().max() == 0
     for update in range(2):
         update_critics(distiller, x.detach(), update)
@@ -112,7 +112,7 @@ def test_the_first_matching_gradient_is_exactly_zero(teacher: Denoiser, pairs: P
 
 def test_each_update_moves_its_own_network_alone(teacher: Denoiser, pairs: PairStore) -> None:
     distiller = build(teacher, pairs, warmup_steps=0)
-    networks = {"generator": distiller.generator, "fake": distiller.critics.mu_fake, "real": distiller.mu_real}
+    networks = {"generator": distiller.student.generator, "fake": distiller.critics.mu_fake, "real": distiller.mu_real}
     start = {name: weights(module) for name, module in networks.items()}
     _, x = distiller.update_generator(distiller.batch(0), 0)
     after = {name: weights(module) for name, module in networks.items()}
@@ -129,7 +129,7 @@ def test_the_regression_sees_the_pairs_half_and_the_matching_loss_the_other(
     distiller.perceptual.register_forward_hook(lambda _, args, __: seen.append(args))
     batch = distiller.batch(1)
     with torch.no_grad():
-        expected = distiller.generator(batch["z_ref"], batch["labels_ref"])
+        expected = distiller.student.generator(batch["z_ref"], batch["labels_ref"])
     record, x = distiller.update_generator(batch, 1)
     torch.testing.assert_close(seen[0][0], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(seen[0][1], batch["x_ref"])
@@ -140,9 +140,9 @@ def test_the_regression_sees_the_pairs_half_and_the_matching_loss_the_other(
 def test_without_regression_the_first_update_stands_still(teacher: Denoiser, pairs: PairStore) -> None:
     """The matching gradient is zero at the start, so with alpha 0 and no weight decay nothing may move."""
     distiller = build(teacher, pairs, alpha=0.0, warmup_steps=0, weight_decay=0.0)
-    start = weights(distiller.generator)
+    start = weights(distiller.student.generator)
     distiller.update_generator(distiller.batch(0), 0)
-    assert same(start, weights(distiller.generator))
+    assert same(start, weights(distiller.student.generator))
 
 
 def test_guidance_reaches_the_real_score_alone(teacher: Denoiser, pairs: PairStore) -> None:
@@ -193,14 +193,14 @@ def test_the_fake_score_sees_the_labels_of_its_images(teacher: Denoiser, pairs: 
 def test_a_bad_loss_changes_nothing_and_its_step_is_named(teacher: Denoiser, pairs: PairStore) -> None:
     distiller = build(teacher, pairs, warmup_steps=0)
     distiller.step(0)
-    before = weights(distiller.generator)
+    before = weights(distiller.student.generator)
     distiller.perceptual.register_forward_hook(lambda _, __, output: output * float("nan"))
     for step in (1, 2):
         distiller.step(step)
     for _ in range(2):  # it stays so
         with pytest.raises(FloatingPointError, match=r"step 1: .*regression nan"):
             settle(*distiller.learners.values())
-    assert same(before, weights(distiller.generator))
+    assert same(before, weights(distiller.student.generator))
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs: PairStore, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs:
         Distillation(broken, tmp_path / "broken", 6, 3, 2).run()
     resumed = Distillation(build(teacher, pairs), tmp_path / "broken", 6, 3, 2)
     resumed.run()
-    assert same(weights(whole.distiller.generator), weights(resumed.distiller.generator))
+    assert same(weights(whole.distiller.student.generator), weights(resumed.distiller.student.generator))
     assert same(weights(whole.distiller.critics.mu_fake), weights(resumed.distiller.critics.mu_fake))
     assert whole.rows == resumed.rows
     for name in ("whole", "broken"):

@@ -29,8 +29,8 @@ def test_gradients_at_the_image_are_those_of_the_closed_forms(teacher, pairs):  
     distiller.step(0)
     batch = distiller.batch(1)
     with torch.no_grad():
-        x = distiller.generator(batch["z"], batch["labels"])
-        x_ref = distiller.generator(batch["z_ref"], batch["labels_ref"])
+        x = distiller.student.generator(batch["z"], batch["labels"])
+        x_ref = distiller.student.generator(batch["z_ref"], batch["labels_ref"])
     matching = (distiller.image_terms(x, batch)["distribution_matching"][1]).norm()
     regression = (0.5 * 2 * (x_ref - batch["x_ref"]) / x_ref.numel()).norm()
     distiller.step(1)
@@ -94,7 +94,7 @@ def test_a_watched_run_ends_to_the_bit_where_an_unwatched_one_does(teacher, pair
         run.run()
     assert [len(run.health) for run in runs] == [6, 1]
     assert runs[0].rows == runs[1].rows
-    assert same(weights(runs[0].distiller.generator), weights(runs[1].distiller.generator))
+    assert same(weights(runs[0].distiller.student.generator), weights(runs[1].distiller.student.generator))
     assert same(weights(runs[0].distiller.critics.mu_fake), weights(runs[1].distiller.critics.mu_fake))
 
 

@@ -57,7 +57,7 @@ def test_the_matching_gradient_by_noise_level_is_that_of_each_image(
     run = build_method(teacher, pairs, matching={"loss": loss}, **changes)
     rows_of(run, 1)
     batch = run.batch(1)
-    x = run.generator(batch["z"], batch["labels"]).detach()
+    x = run.student.generator(batch["z"], batch["labels"]).detach()
     norms = 12 * run.image_terms(x, batch)["distribution_matching"][1].flatten(1).norm(dim=1)
     record, _ = run.update_generator(batch, 1)
     rows = run.health.collect([losses_of(1, record)], Accelerator())

@@ -71,7 +71,7 @@ def test_without_alpha_no_pairs_are_read_and_no_perceptual_network_is_called(
 ) -> None:
     run, sizes = build_method(teacher, pairs, alpha=0.0, perceptual=Refusing()), []
     monkeypatch.setattr(PairStore, "read", lambda *_: pytest.fail("pairs were read"))
-    run.learns_generator.module.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    run.student.learner.module.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     for step in range(2):
         run.step(step)
     assert sizes == [4] * 4  # the update and the second fake update's images, twice
@@ -84,13 +84,13 @@ def test_without_alpha_no_pairs_are_read_and_no_perceptual_network_is_called(
 
 def test_the_critics_warm_up_on_fresh_numbers_before_the_generator_moves(teacher: Denoiser, pairs: PairStore) -> None:
     run, order, images = build_method(teacher, pairs, fake_warmup_updates=3, discriminator=CONVOLUTIONAL), [], []
-    start = weights(run.generator)
+    start = weights(run.student.generator)
     original, update = run.critics.update, run.update_generator
 
     def watched(x: Tensor, drawn: Any, *rest: Any) -> Any:
         order.append("critics")
         images.append((x.clone(), drawn["t"], drawn["eps"]))
-        assert len(order) > 3 or same(start, weights(run.generator))
+        assert len(order) > 3 or same(start, weights(run.student.generator))
         return original(x, drawn, *rest)
 
     run.critics.update = watched
@@ -99,7 +99,7 @@ def test_the_critics_warm_up_on_fresh_numbers_before_the_generator_moves(teacher
     run.step(1)
     assert order == ["critics"] * 3 + ["generator", "critics", "critics"] * 2
     assert first["distribution_matching"] > 0  # the fake score has moved before
-    assert run.learns_generator.lr_scheduler.last_epoch == 2
+    assert run.student.learner.lr_scheduler.last_epoch == 2
     assert run.critics.learns_fake.lr_scheduler.last_epoch == 7
     for i, one in enumerate(images):
         for other in images[:i]:
@@ -120,11 +120,11 @@ def test_no_matching_loss_never_trains_the_fake_score(teacher: Denoiser, pairs: 
         before = weights(run.critics.mu_fake)
         for module in (run.critics.mu_fake, run.mu_real):
             module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        start = weights(run.generator)
+        start = weights(run.student.generator)
         run.step(0)
         assert calls == []
         assert same(before, weights(run.critics.mu_fake))
-        assert not same(start, weights(run.generator))
+        assert not same(start, weights(run.student.generator))
 
 
 def test_guidance_of_the_real_score_is_apart_from_the_pairs(teacher: Denoiser, pairs: PairStore) -> None:
@@ -164,7 +164,7 @@ def test_score_identity_and_adversarial_terms_are_those_of_the_networks(teacher:
     run = build_method(teacher, pairs, matching={"loss": "sid", "sid_a": 1.2}, discriminator=CONVOLUTIONAL)
     run.step(0)
     batch = run.batch(1)
-    x = run.generator(batch["z"], batch["labels"]).detach().requires_grad_()
+    x = run.student.generator(batch["z"], batch["labels"]).detach().requires_grad_()
     found = run.image_terms(x.detach(), batch)
     t, labels = batch["t"], batch["labels"]
     x_t = teacher.schedule.add_noise(x, batch["eps"], t)

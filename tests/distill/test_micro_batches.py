@@ -23,7 +23,7 @@ def test_they_change_no_result(teacher: Denoiser, pairs: PairStore, size: int) -
         distiller, calls, gradients = build(teacher, pairs, warmup_steps=0), [], []
         distiller.step(0)
         distiller.settings = distiller.settings.model_copy(update={"micro_batch_size": micro_batch_size})
-        distiller.learns_generator.module.register_forward_pre_hook(
+        distiller.student.learner.module.register_forward_pre_hook(
             lambda _, args, calls=calls: calls.append(len(args[0]))
         )
         for learner in distiller.learners.values():

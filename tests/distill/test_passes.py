@@ -62,7 +62,7 @@ def test_the_formula_is_the_count(teacher: Denoiser, pairs: PairStore, name: str
     """Of all the steps that may be drawn, each as often, where there are several."""
     run = build_method(teacher, pairs, **CASES[name])
     networks = (
-        run.generator_backbone,
+        run.student.backbone,
         run.critics.denoiser.backbone,
         getattr(run.mu_real, "denoiser", run.mu_real).backbone,
     )

@@ -21,7 +21,7 @@ FOUR = (80, 60, 40, 20)
 def seen_by(run: Distiller) -> list[Tensor]:
     """A list that each later pass of the generator with a gradient adds its timesteps to."""
     seen: list[Tensor] = []
-    run.learns_generator.module.register_forward_pre_hook(
+    run.student.learner.module.register_forward_pre_hook(
         lambda _, args: seen.append(args[1]) if torch.is_grad_enabled() else None
     )
     return seen
@@ -60,11 +60,11 @@ def test_an_update_descends_at_the_images_of_its_step(teacher: Denoiser, pairs: 
         batch, k = run.batch(step), run.batches.generator_step(run.batches.number(step))
         with torch.no_grad():
             t = torch.full((4,), FOUR[0])
-            x = run.generator.denoiser(batch["z"], t, batch["labels"])
+            x = run.student.generator.denoiser(batch["z"], t, batch["labels"])
             for i in range(k):
                 t = torch.full((4,), FOUR[i + 1])
                 x_t = teacher.schedule.add_noise(x, rollout_noise(batch)[i], t)
-                x = run.generator.denoiser(x_t, t, batch["labels"])
+                x = run.student.generator.denoiser(x_t, t, batch["labels"])
         wanted = run.image_terms(x, batch)["distribution_matching"][0]
         record, found = run.update_generator(batch, step)
         torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-5)
@@ -90,10 +90,10 @@ def test_the_fake_score_learns_from_the_same_rollout(teacher: Denoiser, pairs: P
         batch = run.batches.draw_fake(number)
         assert torch.equal(seen[0], images[-1])
         with torch.no_grad():
-            args = run.generator.rollout(
+            args = run.student.generator.rollout(
                 batch["z"], batch["labels"], rollout_noise(batch), run.batches.generator_step(number)
             )
-            assert torch.equal(seen[1], run.generator.denoiser(*args, batch["labels"]))
+            assert torch.equal(seen[1], run.student.generator.denoiser(*args, batch["labels"]))
         seen.clear()
 
 
@@ -148,11 +148,11 @@ def test_no_update_of_the_generator_moves_its_critics(teacher: Denoiser, pairs: 
     run = build_method(teacher, pairs, generator_timesteps=TWO, discriminator=CONVOLUTIONAL)
     run.step(0)
     modules = [run.critics.mu_fake, run.critics.discriminator, run.mu_real]
-    before, student = [weights(module) for module in modules], weights(run.generator)
+    before, student = [weights(module) for module in modules], weights(run.student.generator)
     run.update_generator(run.batch(1), 1)
     assert all(same(old, weights(module)) for old, module in zip(before, modules, strict=True))
-    assert not same(student, weights(run.generator))
-    student = weights(run.generator)
+    assert not same(student, weights(run.student.generator))
+    student = weights(run.student.generator)
     run.critics.update(torch.zeros(4, 1, 8, 8), run.fake_batch(0), run._parts, 0)
     assert [same(old, weights(module)) for old, module in zip(before, modules, strict=True)] == [False, False, True]
-    assert same(student, weights(run.generator))
+    assert same(student, weights(run.student.generator))

@@ -93,9 +93,9 @@ def statistics(module: nn.Module) -> list[Tensor]:
 def test_the_first_matching_gradient_is_exactly_zero_and_moves_after_a_step(system: dict[str, Any]) -> None:
     run = distiller(system)
     batch = run.batch(0)
-    x = run.generator(batch["z"], batch.get("labels")).detach()
+    x = run.student.generator(batch["z"], batch.get("labels")).detach()
     assert run.image_terms(x.detach(), batch)["distribution_matching"][1].abs().max() == 0
-    networks = run.generator, run.mu_real, run.critics.mu_fake
+    networks = run.student.generator, run.mu_real, run.critics.mu_fake
     before = [statistics(module) for module in networks]
     record = run.step(0)
     assert record["distribution_matching"] == 0
@@ -113,7 +113,7 @@ def test_guidance_reaches_the_real_score_alone(system: dict[str, Any]) -> None:
         return
     run = distiller({**system, "teacher": heeding_classes(system["teacher"])}, 3.0)
     batch = run.batch(0)
-    x, t, labels = run.generator(batch["z"], batch["labels"]).detach(), batch["t"], batch["labels"]
+    x, t, labels = run.student.generator(batch["z"], batch["labels"]).detach(), batch["t"], batch["labels"]
     with torch.no_grad():
         x_t = run.schedule.add_noise(x, batch["eps"], t)
         plain = run.mu_real.denoiser

@@ -67,7 +67,7 @@ def test_it_keeps_less(teacher: Denoiser, pairs: PairStore) -> None:
     for checkpointed in (False, True):
         distiller = build(teacher, pairs, gradient_checkpointing=checkpointed)
         part = distiller.batch(0)
-        sizes.append(kept_bytes(lambda distiller=distiller, part=part: distiller._images(part, 0)))
+        sizes.append(kept_bytes(lambda distiller=distiller, part=part: distiller.student.images(part, 0)))
     assert sizes[1] < 0.8 * sizes[0]
 
 

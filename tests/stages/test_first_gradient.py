@@ -35,7 +35,7 @@ def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(
     perceptual = build_perceptual("pixel", 8, tmp_path)
     run = Distiller(teacher.denoiser, PairStore(tmp_path), perceptual, settings, **options)
     batch = run.batch(0)
-    x = run.generator(batch["z"], batch.get("labels")).detach()
+    x = run.student.generator(batch["z"], batch.get("labels")).detach()
     assert run.image_terms(x.detach(), batch)["distribution_matching"][1].abs().max() == 0
     run.mu_real.load_state_dict({name: value + 0.01 for name, value in run.mu_real.state_dict().items()})
     assert run.image_terms(x.detach(), batch)["distribution_matching"][1].abs().max() > 0

@@ -67,9 +67,14 @@ def losses(teacher: Denoiser, pairs: PairStore, precision: MixedPrecision, **cha
     run.step(0)
     record = run.step(1)
     state = [
-        value for entry in run.learns_generator.optimizer.state_dict()["state"].values() for value in entry.values()
+        value for entry in run.student.learner.optimizer.state_dict()["state"].values() for value in entry.values()
     ]
-    kept = [*run.generator.parameters(), *run.critics.mu_fake.parameters(), *run.average.shadow_params, *state]
+    kept = [
+        *run.student.generator.parameters(),
+        *run.critics.mu_fake.parameters(),
+        *run.student.average.shadow_params,
+        *state,
+    ]
     assert {tensor.dtype for tensor in kept} == {torch.float32}
     return record
 
@@ -94,7 +99,7 @@ def test_memory_is_saved_in_bfloat16_as_in_float32(
 def test_the_first_matching_gradient_is_exactly_zero_in_bfloat16(teacher: Denoiser, pairs: PairStore) -> None:
     run = build(teacher, pairs, mixed_precision="bf16")
     batch = run.batch(0)
-    x = run.generator(batch["z"], batch["labels"]).detach()
+    x = run.student.generator(batch["z"], batch["labels"]).detach()
     assert run.image_terms(x.detach(), batch)["distribution_matching"][1].abs().max() == 0
     run.step(0)
     assert run.image_terms(x.detach(), batch)["distribution_matching"][1].abs().max() > 0

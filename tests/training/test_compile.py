@@ -49,11 +49,11 @@ def test_a_compiled_distillation_is_the_plain_one(teacher: Denoiser, pairs: Pair
     records = []
     for compiled in (False, True):
         distiller = build(teacher, pairs, warmup_steps=0, num_fake_updates=1, compile=compiled)
-        networks = (distiller.generator_backbone, distiller.critics.mu_fake.backbone, distiller.mu_real.backbone)
+        networks = (distiller.student.backbone, distiller.critics.mu_fake.backbone, distiller.mu_real.backbone)
         assert {network._compiled_call_impl is not None for network in networks} == {compiled}
         first = distiller.step(0)
         assert first["distribution_matching"] == 0  # mu_fake is mu_real to the bit, compiled too
-        records.append({**distiller.step(1), "weight": next(distiller.generator.parameters()).sum()})
+        records.append({**distiller.step(1), "weight": next(distiller.student.generator.parameters()).sum()})
     for name, value in records[0].items():
         torch.testing.assert_close(records[1][name], value, rtol=1e-3, atol=1e-5)
         assert value != 0

@@ -15,13 +15,13 @@ from dmd.evaluate.facts import facts
 from dmd.evaluate.latency import latency, median_seconds
 from dmd.evaluate.models import many_step_model
 from dmd.evaluate.setup import Setup
-from dmd.evaluate.snapshots import snapshot_table
+from dmd.evaluate.snapshots import write_curve
 from dmd.evaluate.summary_cache import cached_teacher
 from dmd.features.perceptual import build_perceptual
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
-from dmd.runtime.files import load_json, load_tensors, save_json, whole_folder
+from dmd.runtime.files import load_json, save_json, whole_folder
 from dmd.runtime.places import Places
 from dmd.types import Model
 from stages.command import cli
@@ -86,10 +86,8 @@ def main(config: Config) -> None:
     }
     with whole_folder(places.evaluation) as out:
         write_examples(out, models, drawn, evaluator.setup.train, evaluator.setup.pixels, evaluator.noises)
+        write_curve(out / "curve.csv", evaluator.setup, places.training / "snapshots.safetensors")
         save_json(out / "scores.json", scores)
-        snapshots = places.training / "snapshots.safetensors"
-        if snapshots.exists():
-            snapshot_table(evaluator.setup, load_tensors(snapshots)).to_csv(out / "curve.csv", index=False)
 
 
 if __name__ == "__main__":

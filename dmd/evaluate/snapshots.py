@@ -1,13 +1,21 @@
 """Scores of the averaged generator through a training: a curve of the distance over its updates."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from dmd.datasets.labels import balanced_labels
 from dmd.evaluate.setup import Setup
 from dmd.evaluate.summaries import summarise_pixels
+from dmd.runtime.files import load_tensors
 from dmd.types import Pixels
+
+
+def write_curve(out: Path, setup: Setup, snapshots: Path) -> None:
+    """Write the table of a file of snapshots; nothing where a training kept none."""
+    if snapshots.exists():
+        snapshot_table(setup, load_tensors(snapshots)).to_csv(out, index=False)
 
 
 def snapshot_table(setup: Setup, snapshots: Mapping[str, Pixels]) -> pd.DataFrame:

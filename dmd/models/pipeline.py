@@ -7,6 +7,7 @@ with classes brings `one_step.py`, and a network that diffusers does not have br
 
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,8 @@ def save_generator(
     Raises:
         ValueError: t* is outside the schedule.
     """
-    timesteps = [generator_timesteps] if isinstance(generator_timesteps, int) else list(generator_timesteps)
-    scheduler = one_step_scheduler(scheduler_config, timesteps[0])
-    plain = num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel)
-    if plain:
-        pipeline = DDIMPipeline(backbone, scheduler)
-    else:
-        later = timesteps[1:] or None
-        pipeline = one_step.OneStepPipeline(backbone, scheduler, num_classes, later)
+    pipeline = build_pipeline(backbone, scheduler_config, generator_timesteps, num_classes)
+    plain = isinstance(pipeline, DDIMPipeline)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
         shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
@@ -66,6 +61,26 @@ def save_generator(
         config = load_json(part / "unet" / "config.json")
         config.pop("_name_or_path", None)
         save_json(part / "unet" / "config.json", config)
+
+
+def build_pipeline(
+    backbone: ModelMixin,
+    scheduler_config: Mapping[str, Any],
+    generator_timesteps: int | Sequence[int],
+    num_classes: int | None,
+) -> DDIMPipeline | one_step.OneStepPipeline:
+    """diffusers' own pipeline where it draws what the generator does, else `one_step.py`'s.
+
+    Raises:
+        ValueError: a timestep is outside the schedule, or they do not fall.
+    """
+    timesteps = [generator_timesteps] if isinstance(generator_timesteps, int) else list(generator_timesteps)
+    if any(later >= earlier for earlier, later in pairwise(timesteps)):
+        raise ValueError(f"generator_timesteps {timesteps} do not fall; sort them from noise to image")
+    scheduler = one_step_scheduler(scheduler_config, timesteps[0])
+    if num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel):
+        return DDIMPipeline(backbone, scheduler)
+    return one_step.OneStepPipeline(backbone, scheduler, num_classes, timesteps[1:] or None)
 
 
 def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: int) -> DDIMScheduler:

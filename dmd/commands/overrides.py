@@ -32,7 +32,7 @@ def override(params: Path, changes: Mapping[str, Any]) -> Config:
 
 
 def parse_values(text: str) -> tuple[str, list[Any]]:
-    """`key=1,2,3` as the key and its values, each read as YAML.
+    """`key=1,2,3` as the key and its values, read as YAML: `key=[0.02,8],[0.02,4]` has two, each a list.
 
     Raises:
         ValueError: it is not written so.
@@ -40,7 +40,10 @@ def parse_values(text: str) -> tuple[str, list[Any]]:
     key, separator, values = text.partition("=")
     if not (key and separator and values):
         raise ValueError(f"{text!r} is not `key=value,value…`, as alpha=2,8,32")
-    return key, [yaml.safe_load(value) for value in values.split(",")]
+    try:
+        return key, yaml.safe_load(f"[{values}]")
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r}: the values are not read as YAML, as 0.5,[0.02, 8],null") from error
 
 
 def grid(axes: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ def recipe(
     """
     from dmd.commands.recipes import experiment_command, load_recipe, run_experiment
 
-    command = experiment_command(load_recipe(name), params, run_name or name, set_param or [])
+    command = experiment_command(load_recipe(name), run_name or name, set_param or [])
     typer.echo(" ".join(command))
     if not dry:
         raise typer.Exit(run_experiment(command, params))

@@ -34,8 +34,8 @@ def load_recipe(name: str) -> Recipe:
     return values
 
 
-def experiment_command(recipe: Recipe, params: Path, name: str, more: Sequence[str]) -> list[str]:
-    """`dvc exp run` with the recipe's params and then `more`, to be run beside the params file."""
+def experiment_command(recipe: Recipe, name: str, more: Sequence[str]) -> list[str]:
+    """`dvc exp run` with the recipe's params and then `more`, to be run beside a params file."""
     changes = [f"{key}={_hydra(value)}" for key, value in recipe.items()]
     sets = [part for change in (*changes, *more) for part in ("-S", change)]
     return ["dvc", "exp", "run", "--name", name, *sets]

@@ -8,6 +8,9 @@ WEIGHTS = 2.0
 INPUTS = 1.0
 """A backward pass into the input alone."""
 
+SCORE_PASSES = {"dmd": FORWARD, "sid": FORWARD + INPUTS, "none": 0.0}
+"""Of an image through one score, by the matching loss."""
+
 
 def passes_per_step(settings: Distill, *, regression: bool, guided: bool) -> float:
     """Forward passes, and backward ones as their operations: a convolution's two gradients cost a pass each.
@@ -24,10 +27,7 @@ def passes_per_step(settings: Distill, *, regression: bool, guided: bool) -> flo
     pairs = settings.pairs_batch_size if regression else 0
     total = (fresh + pairs) * (FORWARD + WEIGHTS) + rollout
     scores = fresh * (3 if guided else 2)
-    if settings.matching.loss == "dmd":
-        total += scores * FORWARD
-    elif settings.matching.loss == "sid":
-        total += scores * (FORWARD + INPUTS)
+    total += scores * SCORE_PASSES[settings.matching.loss]
     bottleneck = settings.discriminator.kind == "bottleneck"
     if bottleneck and settings.discriminator.weight > 0:
         total += fresh * (FORWARD + INPUTS)

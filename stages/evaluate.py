@@ -1,5 +1,6 @@
 """Stage `evaluate`: score the teacher, the student before and after, on the same noises, against the real images."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from dmd.evaluate.examples import write_examples
 from dmd.evaluate.facts import facts
 from dmd.evaluate.latency import latency, median_seconds
 from dmd.evaluate.models import many_step_model
+from dmd.evaluate.noises import Noises
 from dmd.evaluate.setup import Setup
 from dmd.evaluate.snapshots import write_curve
 from dmd.evaluate.summary_cache import cached_teacher
@@ -48,20 +50,25 @@ def build_evaluator(config: Config, device: torch.device) -> Evaluator:
     return Evaluator(setup, perceptual, distance.name, config.evaluate.num_sets)
 
 
+def take_times(models: Mapping[str, Model], noises: Noises, accelerator: Accelerator) -> dict[str, dict[str, float]]:
+    """Each model's latency, on the first process: nothing else of the run is busy while it takes them."""
+    timed = models if accelerator.is_main_process else {}
+    times = {name: latency(model, noises, LATENCY_BATCH) for name, model in timed.items()}
+    accelerator.wait_for_everyone()
+    return times
+
+
 def main(config: Config) -> None:
     """Write data/<system>/evaluation: scores.json, per_class.csv and samples, neighbours, worst as safetensors."""
     accelerator, settings, places = Accelerator(), config.evaluate, Places(config.system)
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "evaluate")
-    run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     models, make_pairs = build_models(config, teacher, accelerator.device)
     test = load_dataset(config.dataset.name, places.dataset, "test")
     evaluator = build_evaluator(config, accelerator.device)
     first = evaluator.noises[0]
 
-    timed = models if accelerator.is_main_process else {}
-    times = {name: latency(model, first, LATENCY_BATCH) for name, model in timed.items()}
-    accelerator.wait_for_everyone()  # nothing else runs on this machine while the first process takes the time
+    times = take_times(models, first, accelerator)
     solver = settings.model_dump(include={"solver", "num_steps", "timestep_spacing"})
     keep = partial(cached_teacher, places, solver | {"guidance_scale": config.guidance_scale})
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", keep)}
@@ -69,6 +76,7 @@ def main(config: Config) -> None:
     if not accelerator.is_main_process:
         return
     nfe = count_nfe(teacher.scheduler_config, **solver)
+    run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     scores: dict[str, Any] = {"run": run, "latency": times}
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])

@@ -61,17 +61,13 @@ class Distiller:
         self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
         self.settings, self.num_classes, self.pairs = settings, num_classes, pairs
         self.regression_weight, self.schedule, self._seed = regression_weight, teacher.schedule, seed
-        if settings.discriminator.kind is not None and real is None:
-            raise ValueError("distill.discriminator.kind is set, but there are no real images for it")
-        self.batches = self._batches(real if settings.discriminator.kind is not None else None)
+        self.batches = self._batches(real)
         student, fake, judge = (self._copy(teacher) for _ in range(3))
         self.student = Student(student, settings, self.batches, self._learner(settings.steps))
-        updates = settings.fake_warmup_updates + settings.steps * settings.num_fake_updates
-        self.critics = Critics(fake, settings, self.batches, self.accelerator, self._learner(updates))
-        own = settings.matching.guidance_scale
+        self.critics = Critics(fake, settings, self.batches, self.accelerator, self._learner(self._critics_updates))
         # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
-        self.mu_real = with_guidance(judge, guidance_scale if own is None else own, num_classes)
-        self.mu_real = self.mu_real.to(self.accelerator.device).eval()
+        guided = with_guidance(judge, self._guidance(guidance_scale), num_classes)
+        self.mu_real = guided.to(self.accelerator.device).eval()
         self.scores = self.critics.scores(self.mu_real)
         self.perceptual = perceptual.to(self.accelerator.device)
         self.health = self._health()
@@ -182,7 +178,20 @@ class Distiller:
         """The micro-batches of this process's part of a batch."""
         return cut(batch, self.settings.num_parts(self.accelerator.num_processes))
 
+    @property
+    def _critics_updates(self) -> int:
+        """Updates of fake score and discriminator, the warm-up's too."""
+        return self.settings.fake_warmup_updates + self.settings.steps * self.settings.num_fake_updates
+
+    def _guidance(self, of_pairs: float) -> float:
+        """The real score's, where the pairs have `of_pairs`."""
+        own = self.settings.matching.guidance_scale
+        return of_pairs if own is None else own
+
     def _batches(self, real: RealImages | None) -> Batches:
+        needed = self.settings.discriminator.kind is not None
+        if needed and real is None:
+            raise ValueError("distill.discriminator.kind is set, but there are no real images for it")
         return Batches(
             self.settings,
             self.schedule,
@@ -190,7 +199,7 @@ class Distiller:
             self.num_classes,
             self._seed,
             self.pairs if self.regression_weight > 0 else None,
-            real,
+            real if needed else None,
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )

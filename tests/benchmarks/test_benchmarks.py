@@ -193,13 +193,14 @@ def test_no_figure_without_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_best_solver_is_the_nearest_row_of_most_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [(1.5, "unipc", 8, "trailing", 5.0, 250), (1.5, "heun", 5, "leading", 7.0, 2000)]
-    rows += [(1.5, "ddim", 20, "trailing", 6.0, 2000), (1.0, "deis", 9, "trailing", 1.0, 2000)]
+    scale = Shipped().config.guidance_scale
+    rows = [(scale, "unipc", 8, "trailing", 5.0, 250), (scale, "heun", 5, "leading", 7.0, 2000)]
+    rows += [(scale, "ddim", 20, "trailing", 6.0, 2000), (1.0, "deis", 9, "trailing", 1.0, 2000)]
     columns = ["guidance_scale", "solver", "num_steps", "timestep_spacing", "fd_lenet", "num_samples"]
     shipped = Shipped()
     folder = tmp_path / "docs" / "results" / "data" / "tables" / shipped.config.system
     folder.mkdir(parents=True)
     pd.DataFrame(rows, columns=columns).to_csv(folder / "teacher_steps.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    assert shipped.config.guidance_scale == 1.5
+    assert scale != 1.0
     assert best_solver(shipped) == ("ddim", 20, "trailing")

@@ -16,7 +16,7 @@ from dmd.commands.app import COMMANDS, app, guarded
 from tests.architecture.sources import python_files, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["compare", "sweep", "steps", "timesteps", "spread", "export"]
+NAMES = ["recipe", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export"]
 HEAVY = {"torch", "pandas", "scipy", "diffusers", "accelerate", "dvc", "matplotlib", "pydantic", "onnxruntime"}
 MISSING = {
     "sweep": ("data/mnist-small/pairs", "pairs", ["params.yaml", "table.csv", "--axis", "alpha=1"]),

@@ -21,7 +21,7 @@ from dmd.runtime.places import Places
 from dmd.runtime.work_folder import finish
 from stages.distill import prepare
 
-CURVE_POINTS = 8
+CURVE_POINTS = 6
 """Of the distance through a run."""
 
 Row = dict[str, Any]

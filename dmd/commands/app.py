@@ -21,11 +21,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (recipe, compare, methods, sweep, st
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with errors that a user can cure as one line and exit code 1."""
+    """The command, with freed memory kept as in a stage, and errors that a user can cure as one line and exit 1."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         with short_errors():
+            from stages.command.cli import keep_freed_memory  # here, since it imports the params: slow for `--help`
+
+            keep_freed_memory()
             command(*args, **options)
 
     return run

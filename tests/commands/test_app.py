@@ -1,6 +1,7 @@
 """The program `dmd`: what it lists, that its help and examples hold, and how it says what is wrong."""
 
 import ast
+import platform
 import re
 import shlex
 import subprocess
@@ -120,3 +121,23 @@ def test_a_mistake_in_the_code_is_not_hidden() -> None:
 
     with pytest.raises(KeyError):
         guarded(broken)()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_commands_keep_freed_memory_as_stages_do() -> None:
+    """The second of two equal arrays, the first freed, is not paged in anew: the kernel counts the faults."""
+    code = """
+import resource
+import numpy as np
+from dmd.commands.app import guarded
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+guarded(lambda: print(faults(), faults()))()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert second < first / 4

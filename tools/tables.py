@@ -2,7 +2,8 @@
 
 A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, or the params
 in which a dvc.lock's run differs from the params.yaml beside it. `<!-- table: PATH rows: NAME, NAME -->` holds those
-rows alone, in that order; a row's name is its first column.
+rows alone, in that order; a row's name is its first column. `<!-- table: PATH as: VIEW -->` holds what a function of
+`tools/method_tables.py` makes of a table of methods.
 
     python -m tools.tables          write
     python -m tools.tables --check  exit 1 where a table is not that of its file
@@ -20,9 +21,13 @@ from dmd.report.page import format_number
 from dmd.report.tables import score_table
 from dmd.runtime.files import load_json
 from tools.check_lock import other_params
+from tools.method_tables import VIEWS
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- table: (?P<path>\S+)(?: rows: (?P<rows>[^\n]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- table: (?P<path>\S+)(?: as: (?P<view>\S+))?(?: rows: (?P<rows>[^\n]+?))? -->\n).*?(?P<end><!-- end -->)",
+    re.DOTALL,
+)
 
 
 def table_of(path: Path) -> pd.DataFrame:
@@ -42,13 +47,17 @@ def table_of(path: Path) -> pd.DataFrame:
     raise ValueError(f"{path}: a table comes from a .csv, a metrics .json or a dvc.lock")
 
 
-def markdown(path: Path, rows: Sequence[str] = ()) -> str:
-    """The table of a file as Markdown, numbers to four significant digits; of `rows` alone where any are named.
+def markdown(path: Path, rows: Sequence[str] = (), view: str | None = None) -> str:
+    """The table of a file, or a view of it, as Markdown, numbers to four significant digits; `rows` alone if any.
 
     Raises:
-        ValueError: as `table_of`, or a row is not in the table.
+        ValueError: as `table_of`, a row is not in the table, or there is no such view.
     """
     table = table_of(path)
+    if view is not None:
+        if view not in VIEWS:
+            raise ValueError(f"{path}: no view {view!r}; take one of {', '.join(VIEWS)}")
+        table = VIEWS[view](table)
     if rows:
         missing = sorted(set(rows) - set(table.iloc[:, 0]))
         if missing:
@@ -62,7 +71,7 @@ def filled(text: str, root: Path) -> str:
 
     def block(match: re.Match[str]) -> str:
         rows = [row.strip() for row in (match["rows"] or "").split(",") if row.strip()]
-        return match[1] + "\n" + markdown(root / match["path"], rows) + "\n" + match[4]
+        return match[1] + "\n" + markdown(root / match["path"], rows, match["view"]) + "\n" + match["end"]
 
     return BLOCK.sub(block, text)
 

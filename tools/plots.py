@@ -10,6 +10,7 @@ from dmd.params.config import load_config
 from dmd.report.curves import exactness_curves, steps_curves, timesteps_curves
 from dmd.report.tables import distance_key
 from dmd.runtime.files import load_json
+from tools.method_plots import guidance_picture, passes_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = {"mnist-small": "params.yaml", "celeba": "pipelines/celeba/params.yaml"}
@@ -24,7 +25,10 @@ def plots(root: Path) -> dict[Path, str]:
 
 
 def plots_of(system: str, root: Path) -> dict[Path, str]:
-    """Distance over network calls, over seconds and over t*, and the distance to the exact solution."""
+    """Distance over network calls, over seconds and over t*, and the distance to the exact solution.
+
+    Where methods were compared: distance over passes, and over class accuracy.
+    """
     metrics, data = root / "metrics" / system, root / "docs" / "results" / "data"
     tables, out = data / "tables" / system, data / "plots"
     key = distance_key(load_json(metrics / "metrics.json"))
@@ -33,6 +37,11 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
     (exactness,) = exactness_curves(pd.read_csv(tables / "teacher_steps.csv")).values()
     drawn = {"calls": calls, "seconds": seconds, "timesteps": timesteps, "exactness": exactness}
+    methods = data / system / "methods.csv"
+    if methods.is_file():
+        drawn["methods"] = passes_picture(pd.read_csv(methods.with_name("methods_curves.csv")))
+        teacher_steps, scores = pd.read_csv(tables / "teacher_steps.csv"), load_json(metrics / "metrics.json")
+        drawn["guidance"] = guidance_picture(teacher_steps, pd.read_csv(methods), scores)
     return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
 
 

@@ -26,6 +26,7 @@ from benchmarks import (
     one_step,
     options,
     pairs,
+    quality,
     repro,
     startup,
     threads,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "bfloat16": bfloat16.measure,
     "threads": threads.measure,
     "repro": repro.measure,
+    "quality": quality.measure,
 }
 
 

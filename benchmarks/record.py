@@ -18,6 +18,7 @@ BARS = {
     "teacher1000_over_student": ("≥ 900", "≥ 1000"),
     "evaluation_over_torch_fidelity": ("≤ 0.8", "≤ 0.5"),
     "repro_before_over_after": ("≥ 1.3", "≥ 2"),
+    "time_to_quality_before_over_after": ("≥ 2.5", "≥ 4"),
     "cifar10_distill_over_floor": ("", "≤ 1.15"),
     "cifar10_pairs_over_ddim_pipeline": ("", "≥ 1.2"),
 }

@@ -35,7 +35,7 @@ class Health:
         grad_norm_distribution_matching   |∂L_m/∂x|, Euclidean, over the fresh images, of the matching loss
         grad_norm_adversarial             the same of weight · adversarial loss, where there is one
         grad_norm_regression              the same of alpha · L_reg, over the pairs' images
-        matching_{low,middle,high}_noise  mean over the images noised so of |∂L_m/∂x_i| · B; none had such noise: 0
+        matching_{low,middle,high}_noise  mean over the images noised so of |∂L_m/∂x_i| · B; missing if none was
         mean_difference                   mean of x minus that of the pairs' images, over all pixels
         deviation_difference              standard deviation of x minus that of the pairs' images, over all pixels
         variety                           standard deviation over B, averaged over pixels, relative to that of the pairs
@@ -111,8 +111,10 @@ class Health:
         values |= {"mean_difference": seen[0] - average, "deviation_difference": seen[1] - deviation}
         values["variety"] = seen[2] / max(variety, 1e-12)
         if "levels" in found:
-            means = (found["levels"][0] / found["levels"][1].clamp(min=1)).tolist()
-            values |= {f"matching_{name}_noise": mean for name, mean in zip(LEVELS, means, strict=True)}
+            totals, counts = found["levels"].tolist()
+            for name, total, count in zip(LEVELS, totals, counts, strict=True):
+                if count:
+                    values[f"matching_{name}_noise"] = total / count
         return values
 
     def _means(self, losses: Sequence[Row]) -> dict[str, float]:

@@ -20,6 +20,30 @@ LOSSES = {
 }
 """Columns of losses.csv and their titles."""
 
+HEALTH = {
+    "gradient norm at the images": {
+        "grad_norm_distribution_matching": "distribution matching",
+        "grad_norm_adversarial": "adversarial",
+        "grad_norm_regression": "regression",
+    },
+    "gradient of matching, by the noise it is seen through": {
+        "matching_low_noise": "low",
+        "matching_middle_noise": "middle",
+        "matching_high_noise": "high",
+    },
+    "do the critics keep up?": {
+        "fake_lag": "fake score's loss, over a teacher's on its own images",
+        "discriminator_accuracy": "discriminator's accuracy",
+    },
+    "generated images against the pairs'": {
+        "mean_difference": "mean, difference",
+        "deviation_difference": "standard deviation, difference",
+        "variety": "variety, ratio",
+    },
+    "share of clipped updates": {"clipped_generator": "generator", "clipped_fake": "fake score"},
+}
+"""Columns of health.csv and their titles, by the title of the curve; a method has those that it has a use for."""
+
 COLOURS = ("#4f86c6", "#d07a3c", "#4f9d69", "#a06cb5", "#b3923a", "#5b9aa8")
 """Of lines; each stands out on white and on near-black."""
 
@@ -87,36 +111,15 @@ def losses_png(losses: pd.DataFrame) -> bytes:
 @mpl.rc_context(STYLE)
 def health_curves(health: pd.DataFrame) -> dict[str, str]:
     """The table of health.csv: gradients, critics, drift and variety, clipping, where it has them; title → SVG."""
-    groups = {
-        "gradient norm at the images": {
-            "grad_norm_distribution_matching": "distribution matching",
-            "grad_norm_adversarial": "adversarial",
-            "grad_norm_regression": "regression",
-        },
-        "gradient of matching, by the noise it is seen through": {
-            "matching_low_noise": "low",
-            "matching_middle_noise": "middle",
-            "matching_high_noise": "high",
-        },
-        "do the critics keep up?": {
-            "fake_lag": "fake score's loss, over a teacher's on its own images",
-            "discriminator_accuracy": "discriminator's accuracy",
-        },
-        "generated images against the pairs'": {
-            "mean_difference": "mean, difference",
-            "deviation_difference": "standard deviation, difference",
-            "variety": "variety, ratio",
-        },
-        "share of clipped updates": {"clipped_generator": "generator", "clipped_fake": "fake score"},
-    }
     curves = {}
-    for title, group in groups.items():
-        columns = {name: label for name, label in group.items() if name in health}
+    for title, group in HEALTH.items():
+        columns = {name: label for name, label in group.items() if name in health and health[name].notna().any()}
         if not columns:
             continue
         figure, (axis,) = _figure()
         for colour, (name, label) in zip(COLOURS, columns.items(), strict=False):
-            axis.plot(health["step"], health[name], color=colour, label=label, linewidth=1.2)
+            marker = "." if health[name].isna().any() else ""  # a value between two gaps is no line
+            axis.plot(health["step"], health[name], marker=marker, color=colour, label=label, linewidth=1.2)
         if title.startswith("gradient"):
             axis.set_yscale("symlog", linthresh=max(health[list(columns)].abs().max().max() / 1e3, 1e-12))
         axis.set_xlabel("generator update")

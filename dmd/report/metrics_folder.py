@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dmd.report.collapse import name_collapse
-from dmd.report.curves import losses_png
+from dmd.report.curves import HEALTH, losses_png
 from dmd.report.page import render_page
 from dmd.report.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
 from dmd.report.results import Run
@@ -56,6 +56,11 @@ def thin(table: pd.DataFrame, max_rows: int = MAX_ROWS) -> pd.DataFrame:
     return table.groupby(groups).mean().assign(step=table.groupby(groups)["step"].last())
 
 
+def all_columns(health: pd.DataFrame) -> pd.DataFrame:
+    """The table of health with all that a method may have: `dvc plots` refuses a plot that lacks a column."""
+    return health.reindex(columns=["step", *(name for group in HEALTH.values() for name in group)])
+
+
 def write_report(folder: Path, run: Run) -> None:
     """Write metrics.json, losses.csv, health.csv, steps.csv, the pictures and report.html into `folder`.
 
@@ -68,9 +73,10 @@ def write_report(folder: Path, run: Run) -> None:
     scores = round_floats(run.scores)
     save_json(folder / "metrics.json", scores)
     steps = steps_table(run.params, scores, run.teacher_steps)
-    tables = {"losses": thin(run.losses), "health": thin(run.health), "steps": steps}
+    tables = {"losses": thin(run.losses), "health": all_columns(thin(run.health)), "steps": steps}
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g")
+        missing = "nan" if name == "health" else ""  # `dvc plots` draws an empty cell as zero
+        table.to_csv(folder / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g", na_rep=missing)
     _draw_pictures(folder, run, tables["losses"])
     (folder / "report.html").write_text(_page(run, scores), encoding="utf-8")
 

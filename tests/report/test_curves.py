@@ -5,10 +5,12 @@ import xml.etree.ElementTree as ET
 
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from dmd.report.collapse import find_collapse
 from dmd.report.curves import (
+    HEALTH,
     INK,
     epoch_spans,
     exactness_curves,
@@ -18,7 +20,9 @@ from dmd.report.curves import (
     steps_curves,
     timesteps_curves,
 )
+from dmd.report.metrics_folder import all_columns
 from dmd.report.tables import STEPS
+from tests.architecture.sources import ROOT
 from tests.stages.made_up import health, losses
 
 TICKS = "{http://www.w3.org/2000/svg}text"
@@ -122,3 +126,26 @@ def test_the_chosen_timestep_is_marked_on_the_curve_of_all():
     assert title == "one step before distillation"
     assert "t* = 500" in words(svg)
     assert words(svg).count("fd_lenet") == 1
+
+
+def test_a_value_that_is_missing_leaves_a_gap_and_no_zero():
+    """One value between two gaps is a point, and a column without any value is not shown."""
+    values = [float("nan"), 2.0, float("nan"), 3.0, 4.0]
+    table = pd.DataFrame({"step": range(5), "matching_low_noise": values, "matching_high_noise": float("nan")})
+    ((title, svg),) = health_curves(table).items()
+    assert title.startswith("gradient of matching")
+    assert {"low"} <= set(words(svg))
+    assert "high" not in words(svg)
+    lines = [path.get("d") for path in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")]
+    (drawn,) = [path for path in lines if path and path.count("M") == 2 and path.count("L") == 1]
+    assert drawn
+
+
+def test_dvcs_plots_name_every_column_of_the_health_table():
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    sources = [source for plot in plots if isinstance(plot, dict) for source in next(iter(plot.values()))["y"].items()]
+    named = [column for path, columns in sources if path.endswith("/health.csv") for column in columns]
+    assert sorted(named) == sorted(name for group in HEALTH.values() for name in group)
+    table = all_columns(health())
+    assert set(named) < set(table)
+    assert table["discriminator_accuracy"].isna().all()

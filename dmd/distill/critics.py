@@ -35,7 +35,7 @@ class Critics:
         accelerator: Accelerator,
         learn: Learn,
     ) -> None:
-        """Take the copy of the teacher that becomes the fake score."""
+        """Take the copy of the teacher that becomes the fake score; without a matching loss it stays as it is."""
         self.settings, self.schedule, self.accelerator, self.denoiser = settings, fake.schedule, accelerator, fake
         self.discriminator: BottleneckDiscriminator | ConvolutionalDiscriminator | None = None
         kind = settings.discriminator.kind
@@ -44,8 +44,11 @@ class Critics:
             self.discriminator = build_discriminator(
                 kind, width, fake, batches.image_shape, batches.num_classes, batches.seed
             )
-        self.learns_fake = learn(fake, settings.learning_rate_fake)
-        self.mu_fake = self.learns_fake.module
+        self.mu_fake: nn.Module = fake.to(accelerator.device)
+        self.learns_fake: Learner | None = None
+        if settings.matching.loss != "none":
+            self.learns_fake = learn(fake, settings.learning_rate_fake)
+            self.mu_fake = self.learns_fake.module
         self.learns_discriminator: Learner | None = None
         if isinstance(self.discriminator, ConvolutionalDiscriminator):
             self.learns_discriminator = learn(self.discriminator, settings.discriminator.learning_rate)
@@ -80,7 +83,7 @@ class Critics:
         names = ("t", "eps", "labels", "x_real", "t_real", "eps_real", "labels_real")
         cut = parts({"x": x, **{name: drawn[name] for name in names if name in drawn}})
         record: dict[str, Tensor] = {}
-        if self.settings.matching.loss != "none":
+        if self.learns_fake is not None:
             record |= self._descend(self.learns_fake, self._fake_terms, cut, len(x), step, "fake")
         if self.learns_discriminator is not None:
             terms = self._descend(

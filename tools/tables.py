@@ -3,7 +3,7 @@
 A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, or the params
 in which a dvc.lock's run differs from the params.yaml beside it. `<!-- table: PATH rows: NAME, NAME -->` holds those
 rows alone, in that order; a row's name is its first column. `<!-- table: PATH as: VIEW -->` holds what a function of
-`tools/method_tables.py` makes of a table of methods.
+`tools/method_tables.py` or `tools/teacher_tables.py` makes of it.
 
     python -m tools.tables          write
     python -m tools.tables --check  exit 1 where a table is not that of its file
@@ -20,14 +20,17 @@ import typer
 from dmd.report.page import format_number
 from dmd.report.tables import score_table
 from dmd.runtime.files import load_json
+from tools import method_tables, teacher_tables
 from tools.check_lock import other_params
-from tools.method_tables import VIEWS
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(
     r"(<!-- table: (?P<path>\S+)(?: as: (?P<view>\S+))?(?: rows: (?P<rows>[^\n]+?))? -->\n).*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
+
+VIEWS = method_tables.VIEWS | teacher_tables.VIEWS
+"""By name, from a table to what is shown of it."""
 
 
 def table_of(path: Path) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
     Args:
         params: the whole params file as nested dictionaries.
         scores: the evaluation's scores, schema of metrics.json.
-        teacher_steps: the table of `dmd steps`; may be empty.
+        teacher_steps: the table of `dmd steps`; may be empty. Rows without scores are left out.
 
     Returns:
         Columns `STEPS`; `distance` is the scores' Fréchet distance. It falls with the number of samples: only rows of
@@ -166,4 +166,4 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
         kept = {name: entry.get(name) for name in ("nfe", "seconds_per_image", "num_samples")}
         row = pd.DataFrame([{"model": model, **known, **kept, "distance": entry[key]}])
         rows = pd.concat([rows, row], ignore_index=True) if len(rows) else row
-    return rows.reindex(columns=STEPS)
+    return rows.dropna(subset=["distance"], ignore_index=True).reindex(columns=STEPS)

@@ -68,5 +68,5 @@ def test_a_page_names_a_view(methods: pd.DataFrame, tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["sid", "dmd"]
     assert "0.3" not in lines[2]
     assert filled(page, tmp_path) == page
-    with pytest.raises(ValueError, match="no view 'other'; take one of ablation, recipes"):
+    with pytest.raises(ValueError, match="no view 'other'; take one of ablation, recipes, "):
         filled("<!-- table: methods.csv as: other -->\n<!-- end -->\n", tmp_path)

@@ -60,7 +60,8 @@ def take_times(models: Mapping[str, Model], noises: Noises, accelerator: Acceler
 
 def main(config: Config) -> None:
     """Write data/<system>/evaluation: scores.json, per_class.csv and samples, neighbours, worst as safetensors."""
-    accelerator, settings, places = Accelerator(), config.evaluate, Places(config.system)
+    accelerator = Accelerator(mixed_precision="no")  # whatever a launcher asks of the trainings
+    settings, places = config.evaluate, Places(config.system)
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "evaluate")
     models, make_pairs = build_models(config, teacher, accelerator.device)

@@ -11,8 +11,9 @@ from dmd.pairs.chunks import Chunks
 from dmd.pairs.recipe import PairRecipe, make_pairs
 from dmd.params.config import Config
 from dmd.runtime.files import folder_sha256, whole_folder
+from dmd.runtime.launched import is_worker
 from dmd.runtime.places import Places
-from dmd.runtime.work_folder import is_worker, keep_alone, work_folder
+from dmd.runtime.work_folder import keep_alone, work_folder
 from dmd.training.compile import compile_network
 from stages.command import cli
 
@@ -22,7 +23,7 @@ def main(config: Config) -> None:
 
     Any number of processes may run this at once: they share the rows. With $DMD_WORKER set, it only makes rows.
     """
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision="no")  # whatever a launcher asks of the trainings
     places, settings, dataset = Places(config.system), config.pairs, config.dataset
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "pairs")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmd.runtime.files import file_sha256, folder_sha256
+from dmd.runtime.launched import is_first_process
 from dmd.runtime.locks import alone
 
 TEMPORARY_COPIES = "/.dvc/tmp/exps/"
@@ -27,16 +28,6 @@ def work_root() -> Path:
     """
     repository = Path.cwd().as_posix().partition(TEMPORARY_COPIES)[0]
     return Path(os.environ.get("DMD_WORK") or f"{repository}/.work")
-
-
-def is_worker() -> bool:
-    """Whether this process only helps with work that another one assembles: `$DMD_WORKER` is set to anything."""
-    return bool(os.environ.get("DMD_WORKER"))
-
-
-def is_first_process() -> bool:
-    """Whether this is the process of its run that writes files; the launcher numbers them in `$RANK`."""
-    return int(os.environ.get("RANK") or 0) == 0
 
 
 def alone_in(work: Path) -> AbstractContextManager[None]:

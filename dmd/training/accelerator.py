@@ -4,20 +4,21 @@ import os
 
 from accelerate import Accelerator
 
-VARIABLE = "ACCELERATE_MIXED_PRECISION"
-"""Where accelerate's launcher leaves what it was told or configured."""
+from dmd.runtime.launched import PRECISION, check_settings
 
 
 def build_accelerator(mixed_precision: str | None, key: str) -> Accelerator:
     """The accelerator of a training: passes in float32, or under autocast to bfloat16; weights are float32 in both.
 
     Raises:
-        ValueError: the environment asks for another precision than the param `key`, or the device has no bfloat16.
+        ValueError: the environment asks for another precision than the param `key`, or for what no param knows; or the
+            device has no bfloat16.
     """
-    wanted, launched = mixed_precision or "no", os.environ.get(VARIABLE, "no")
+    check_settings()
+    wanted, launched = mixed_precision or "no", os.environ.get(PRECISION, "no")
     if launched not in ("no", wanted):
         raise ValueError(
-            f"{VARIABLE} is {launched}, but {key} is {mixed_precision or 'null'}: the launcher sets it, and DVC would "
+            f"{PRECISION} is {launched}, but {key} is {mixed_precision or 'null'}: the launcher sets it, and DVC would "
             f"not know; set {key} instead, to bf16 or null, and launch with --mixed_precision no"
         )
     try:

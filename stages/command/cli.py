@@ -14,11 +14,11 @@ from typing import Annotated
 import typer
 
 from dmd.params.config import Config, load_config
+from dmd.runtime.launched import check_processes, check_settings, is_first_process, is_worker
 from dmd.runtime.locks import alone
-from dmd.runtime.work_folder import is_first_process, is_worker
 from stages.command.edits import check_edits, locked_inputs
 from stages.command.errors import short_errors
-from stages.command.launcher import check_launcher, end_clearly, join_on_cpu, leave_group
+from stages.command.launcher import end_clearly, join_on_cpu, leave_group
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -58,12 +58,13 @@ def run(stage: Callable[[Config], None]) -> None:
 
     def command(params: ParamsFile) -> None:
         keep_freed_memory()
-        level = logging.INFO if is_first_process() else logging.WARNING
-        logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
-        join_on_cpu()
         signal.signal(signal.SIGTERM, end_clearly)
         with short_errors():
-            check_launcher()
+            check_processes()
+            check_settings()
+            level = logging.INFO if is_first_process() else logging.WARNING
+            logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+            join_on_cpu()
             config, name = load_config(params), Path(inspect.getfile(stage)).stem
             before = locked_inputs(params, name)
             with hold_outputs(name, config.system):

@@ -18,22 +18,6 @@ def join_on_cpu() -> None:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
-def check_launcher() -> None:
-    """Refuse `accelerate launch --cpu --num_processes N`, which without MPI starts one process and says nothing.
-
-    It tells that one where N are to meet, and neither its rank nor N.
-
-    Raises:
-        ValueError: names launchers that do start N.
-    """
-    alone = not any(name in os.environ for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
-    if alone and "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ:
-        raise ValueError(
-            "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "
-            "take `torchrun --nproc_per_node N`, or `accelerate launch --multi_gpu --num_processes N`, also on CPUs"
-        )
-
-
 def leave_group() -> None:
     """Take leave of the other processes of the run, if there are any."""
     if torch.distributed.is_initialized():

@@ -23,7 +23,7 @@ from dmd.evaluate.summaries import summarise_model
 from dmd.features.lenet import LeNet
 from dmd.params.config import Config
 from dmd.runtime.files import save_tensors
-from dmd.runtime.work_folder import is_first_process
+from dmd.runtime.launched import is_first_process
 from stages import distill, pairs, teacher
 from stages.command import cli
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
 from dmd.params.section import MixedPrecision
+from dmd.runtime.launched import PRECISION
 from dmd.teacher.trainer import TeacherTrainer
-from dmd.training.accelerator import VARIABLE, build_accelerator
+from dmd.training.accelerator import build_accelerator
 from tests.distill.test_distiller import build, pairs, teacher
 from tests.teacher import test_trainer
 
@@ -24,7 +25,7 @@ KEY = "distill.mixed_precision"
 @pytest.fixture(autouse=True)
 def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Accelerate keeps a process' first precision; each test here begins and ends without one."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(PRECISION, raising=False)
     AcceleratorState._reset_state()
     yield
     AcceleratorState._reset_state()
@@ -36,16 +37,16 @@ def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_launchers_precision_that_the_param_has_not_is_refused(
     wanted: MixedPrecision, launched: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, launched)
+    monkeypatch.setenv(PRECISION, launched)
     said = wanted or "null"
-    with pytest.raises(ValueError, match=rf"^{VARIABLE} is {launched}, but {KEY} is {said}: .*; set {KEY} instead"):
+    with pytest.raises(ValueError, match=rf"^{PRECISION} is {launched}, but {KEY} is {said}: .*; set {KEY} instead"):
         build_accelerator(wanted, KEY)
 
 
 @pytest.mark.parametrize(("wanted", "launched"), [(None, None), (None, "no"), ("bf16", "no"), ("bf16", "bf16")])
 def test_the_param_decides(wanted: MixedPrecision, launched: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if launched is not None:
-        monkeypatch.setenv(VARIABLE, launched)
+        monkeypatch.setenv(PRECISION, launched)
     assert build_accelerator(wanted, KEY).mixed_precision == (wanted or "no")
 
 

@@ -13,6 +13,7 @@ import yaml
 from benchmarks.repeats import summary
 from benchmarks.workers import Plan, timed
 from dmd.fetch.downloads import downloads_folder
+from dmd.params.dialect import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "159c1a4c36901c1f08de00929867cda99d09c44c"
@@ -51,7 +52,7 @@ def run_stage(folder: Path, stage: str) -> None:
 
 def give_work(source: Path, target: Path) -> dict[str, dict[str, dict[str, int]]]:
     """Let the params of `target` ask for as much as those of `source`; returns what each asked for."""
-    params = {folder: yaml.safe_load((folder / "params.yaml").read_text()) for folder in (source, target)}
+    params = {folder: read_yaml(folder / "params.yaml") for folder in (source, target)}
     asked = {
         folder.name: {section: {name: values[section][name] for name in names} for section, names in WORK.items()}
         for folder, values in params.items()

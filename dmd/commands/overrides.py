@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from dmd.params.config import Config, load_config, parse_config
+from dmd.params.dialect import parse_yaml, read_yaml
 
 
 def override(params: Path, changes: Mapping[str, Any]) -> Config:
@@ -19,7 +19,7 @@ def override(params: Path, changes: Mapping[str, Any]) -> Config:
         ValueError: a key's section does not exist, or the params file is none; names it.
     """
     load_config(params)  # says what is wrong with the file itself
-    values = yaml.safe_load(params.read_text(encoding="utf-8"))
+    values = read_yaml(params)
     for key, value in changes.items():
         *sections, name = key.split(".")
         place = values
@@ -41,8 +41,8 @@ def parse_values(text: str) -> tuple[str, list[Any]]:
     if not (key and separator and values):
         raise ValueError(f"{text!r} is not `key=value,value…`, as alpha=2,8,32")
     try:
-        return key, yaml.safe_load(f"[{values}]")
-    except yaml.YAMLError as error:
+        return key, list(parse_yaml(f"[{values}]"))
+    except ValueError as error:
         raise ValueError(f"{text!r}: the values are not read as YAML, as 0.5,[0.02, 8],null") from error
 
 

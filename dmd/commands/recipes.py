@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from dmd.params.dialect import read_yaml
 
 FOLDER = Path("recipes")
 """From the repository's root."""
@@ -28,7 +28,10 @@ def load_recipe(name: str) -> Recipe:
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise ValueError(f"{path}: no such recipe; take one of {', '.join(recipe_names()) or 'none: go to the root'}")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        values = read_yaml(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(values, dict) or any(isinstance(value, dict) for value in values.values()):
         raise ValueError(f"{path}: must be lines of `dotted.key: value`")
     return values

@@ -6,10 +6,10 @@ Nothing outside `stages` and `tools` reads a `Config`; the core takes plain argu
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from dmd.params.dataset import Dataset
+from dmd.params.dialect import read_yaml
 from dmd.params.distill import Distill
 from dmd.params.fetch import MIRRORS, Fetch
 from dmd.params.sampling import Evaluate, Pairs
@@ -128,9 +128,11 @@ def load_config(path: Path) -> Config:
         ConfigError: the file is missing, is no YAML mapping, or a key is wrong; names key, value and what is allowed.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        values = read_yaml(Path(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return parse_config(values, path)
 
 

@@ -11,7 +11,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 """How many of something; `1e3` is a float and refused."""
 
 Switch = Annotated[bool, Field(strict=True)]
-"""On or off; `1` and `yes` in quotes are refused."""
+"""On or off; `1` and `yes` are refused."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole."""
@@ -33,5 +33,5 @@ class Section(BaseModel):
     def _no_switches(cls, value: Any, info: Any) -> Any:
         """A truth is no number and no name; pydantic would take it for 1 or 0."""
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError(f"must not be a boolean (got {value}), for which YAML takes yes and no too; none is null")
+            raise ValueError(f"must not be a boolean (got {value}); none is null")
         return value

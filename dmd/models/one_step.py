@@ -4,6 +4,7 @@ This file travels with the weights and needs diffusers alone.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -52,12 +53,14 @@ class OneStepPipeline(DiffusionPipeline):
             return_dict: give an `ImagePipelineOutput`, else a tuple with the images.
 
         Raises:
-            ValueError: a label is outside 0 … num_classes - 1, or the numbers of images disagree.
+            ValueError: an argument is of another kind or out of its range, or the numbers of images disagree.
         """
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type {output_type!r} is unknown; take pil, np or pt")
-        count = self._count(class_labels, batch_size, latents)
-        labels = self._labels(class_labels, count)
+        given = self._given(class_labels)
+        count = self._count(given, batch_size, latents)
+        labels = self._labels(given, count)
+        self._check_generator(generator, count)
         z = self._noise(latents, count, generator)
 
         self.scheduler.set_timesteps(1)
@@ -84,12 +87,30 @@ class OneStepPipeline(DiffusionPipeline):
         pixels = images.cpu().float().permute(0, 2, 3, 1).numpy()
         return self.numpy_to_pil(pixels) if output_type == "pil" else pixels
 
+    def _given(self, class_labels: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | None:
+        """The labels as a tensor, of one or of [B]; None where there are none."""
+        if class_labels is None:
+            return None
+        num_classes = self.config.num_classes
+        if num_classes is None:
+            raise ValueError("this model has no classes; leave class_labels away")
+        rule = f"class_labels {class_labels!r}: a class, or a list of one for each image; 0 … {num_classes - 1}"
+        try:
+            labels = torch.as_tensor(class_labels).cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(rule) from error
+        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if labels.ndim > 1 or not whole or bool(((labels < 0) | (labels >= num_classes)).any()):
+            raise ValueError(rule)
+        return labels.long()
+
     @staticmethod
-    def _count(
-        class_labels: int | Sequence[int] | torch.Tensor | None, batch_size: int | None, latents: torch.Tensor | None
-    ) -> int:
+    def _count(labels: torch.Tensor | None, batch_size: int | None, latents: torch.Tensor | None) -> int:
         """The number of images that all arguments agree on; a single label fits any."""
-        labels = None if class_labels is None else torch.as_tensor(class_labels)
+        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, Integral)):
+            raise ValueError(f"batch_size {batch_size!r} is no whole number")
+        if latents is not None and not (isinstance(latents, torch.Tensor) and latents.ndim == 4):
+            raise ValueError("latents are no tensor [B, C, H, W]")
         told = {
             "batch_size": batch_size,
             "class_labels": None if labels is None or labels.ndim == 0 else len(labels),
@@ -98,19 +119,27 @@ class OneStepPipeline(DiffusionPipeline):
         numbers = {name: number for name, number in told.items() if number is not None}
         if len(set(numbers.values())) > 1:
             raise ValueError(f"the numbers of images disagree: {numbers}; give one, or the same")
-        return next(iter(numbers.values()), 1)
+        count = int(next(iter(numbers.values()), 1))
+        if count < 1:
+            raise ValueError(f"{next(iter(numbers))} {count}: there must be an image to draw, one at least")
+        return count
 
-    def _labels(self, class_labels: int | Sequence[int] | torch.Tensor | None, count: int) -> torch.Tensor | None:
+    def _labels(self, given: torch.Tensor | None, count: int) -> torch.Tensor | None:
         """Labels [B] on the device; None for a network without classes."""
         num_classes = self.config.num_classes
         if num_classes is None:
-            if class_labels is not None:
-                raise ValueError("this model has no classes; leave class_labels away")
             return None
-        labels = torch.arange(count) % num_classes if class_labels is None else torch.as_tensor(class_labels).cpu()
-        if labels.is_floating_point() or bool(((labels < 0) | (labels >= num_classes)).any()):
-            raise ValueError(f"class_labels {labels.tolist()}: labels are whole numbers, 0 … {num_classes - 1}")
-        return labels.long().expand(count).to(self._execution_device)
+        labels = torch.arange(count) % num_classes if given is None else given
+        return labels.expand(count).to(self._execution_device)
+
+    @staticmethod
+    def _check_generator(generator: torch.Generator | list[torch.Generator] | None, count: int) -> None:
+        """Refuse generators that are none, or neither one nor one for each image."""
+        each = list(generator) if isinstance(generator, list) else [generator] * (generator is not None)
+        if not all(isinstance(one, torch.Generator) for one in each):
+            raise ValueError(f"generator {generator!r} is no torch.Generator, nor a list of them")
+        if isinstance(generator, list) and len(each) not in (1, count):
+            raise ValueError(f"there are {len(each)} generators for {count} images; give one, or one for each")
 
     def _noise(
         self, latents: torch.Tensor | None, count: int, generator: torch.Generator | list[torch.Generator] | None

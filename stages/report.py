@@ -7,6 +7,7 @@ from dmd.params.config import Config
 from dmd.report.metrics_folder import round_floats, write_report
 from dmd.report.model_card import model_card
 from dmd.report.results import Run
+from dmd.runtime.files import whole_file
 from dmd.runtime.places import Places
 from stages.command import cli
 
@@ -21,7 +22,8 @@ def main(config: Config) -> None:
     write_report(places.metrics, run)
     generator.mkdir(parents=True, exist_ok=True)
     card = model_card(run.params, round_floats(run.scores), run.training, generator.as_posix())
-    (generator / "README.md").write_text(card, encoding="utf-8")
+    with whole_file(generator / "README.md") as out:
+        out.write_text(card, encoding="utf-8")
     logger.info("%s and %s are written", places.metrics / "report.html", generator / "README.md")
 
 

@@ -14,7 +14,7 @@ from dmd.report.pictures import grid_order, grid_width, history_panels, image_gr
 from dmd.report.results import Run
 from dmd.report.sections import all_chapters
 from dmd.report.tables import headline, steps_table
-from dmd.runtime.files import save_json
+from dmd.runtime.files import save_json, whole_file
 
 GRIDS = {
     "teacher": "samples_teacher.png",
@@ -76,9 +76,11 @@ def write_report(folder: Path, run: Run) -> None:
     tables = {"losses": thin(run.losses), "health": all_columns(thin(run.health)), "steps": steps}
     for name, table in tables.items():
         missing = "nan" if name == "health" else ""  # `dvc plots` draws an empty cell as zero
-        table.to_csv(folder / f"{name}.csv", index=False, float_format=f"%.{DIGITS}g", na_rep=missing)
+        with whole_file(folder / f"{name}.csv") as out:
+            table.to_csv(out, index=False, float_format=f"%.{DIGITS}g", na_rep=missing)
     _draw_pictures(folder, run, tables["losses"])
-    (folder / "report.html").write_text(_page(run, scores), encoding="utf-8")
+    with whole_file(folder / "report.html") as out:
+        out.write_text(_page(run, scores), encoding="utf-8")
 
 
 def _page(run: Run, scores: Mapping[str, Any]) -> str:
@@ -100,6 +102,7 @@ def _draw_pictures(folder: Path, run: Run, losses: pd.DataFrame) -> None:
     pictures = {file: image_grid(run.samples[name][order], grid_width(labels), 2) for name, file in GRIDS.items()}
     panels = history_panels(run.history, run.epoch)
     pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
-    for file, picture in pictures.items():
-        (folder / file).write_bytes(to_png(picture))
-    (folder / "losses.png").write_bytes(losses_png(losses))
+    drawn = {file: to_png(picture) for file, picture in pictures.items()} | {"losses.png": losses_png(losses)}
+    for file, content in drawn.items():
+        with whole_file(folder / file) as out:
+            out.write_bytes(content)

@@ -16,11 +16,24 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to; that file takes the place of `path` when the block ends without an error.
+
+    So a link to DVC's cache, or a file that shares the bytes of one there, is replaced and never written through.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as one safetensors file, atomically."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -30,9 +43,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def save_json(path: Path, value: Any, sort_keys: bool = True) -> None:
     """Write JSON, atomically; with sorted keys, or in their order."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        text = json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def load_json(path: Path) -> Any:
@@ -42,14 +55,39 @@ def load_json(path: Path) -> Any:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `folder` when the block ends without an error, and is not seen before."""
-    part = folder.with_name(f".{folder.name}.part")
+    """A folder to fill; it takes the place of `folder` when the block ends without an error, and is not seen before.
+
+    Where `folder` is a link, as to a larger disk, it takes the place of what that leads to.
+    """
+    place = folder.resolve() if folder.is_symlink() else folder
+    part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     yield part
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(part, folder)
+    if place.exists():
+        shutil.rmtree(place)
+    os.replace(part, place)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder whose place `whole_folder` could not take, before anything is computed for it.
+
+    Raises:
+        OSError: it is a file or a mount point, or lies where nothing may be written; names it and the cure.
+    """
+    place = folder.resolve()
+    said = str(folder) if place == folder.absolute() else f"{folder}, which leads to {place},"
+    if os.path.ismount(place):
+        raise OSError(
+            f"{said} is a mount point, and cannot be replaced; mount the folder above it, or link to a folder"
+        )
+    if place.exists() and not place.is_dir():
+        raise OSError(f"{said} is a file, and a folder goes there; move it away")
+    there = next(path for path in place.parents if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise OSError(
+            f"{said} cannot be replaced, since {there} cannot be written; mend its mode, its mount or the link"
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -1,12 +1,23 @@
 """Files are whole or not there, come back as they went, and are known by their hashes."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from dmd.runtime.files import file_sha256, folder_sha256, load_json, load_tensors, save_json, save_tensors, whole_folder
+from dmd.runtime.files import (
+    check_replaceable,
+    file_sha256,
+    folder_sha256,
+    load_json,
+    load_tensors,
+    save_json,
+    save_tensors,
+    whole_file,
+    whole_folder,
+)
 from tests.training.test_checkpoint import assert_identical, crash
 
 
@@ -94,3 +105,69 @@ def test_a_folder_takes_the_others_place_only_when_it_is_filled(tmp_path: Path) 
         (part / "c").write_text("3")
     assert [path.name for path in out.iterdir()] == ["c"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def write_and_crash(path: Path) -> None:
+    with whole_file(path) as part:
+        part.write_text("2")
+        crash()
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symlink", "hardlink"])
+def test_a_file_that_is_a_link_is_replaced_and_not_written_through(
+    link: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    """As DVC's cache.type makes outputs."""
+    cached, out = tmp_path / "cached", tmp_path / "out.json"
+    cached.write_text("0")
+    link(out, cached)
+    save_json(out, 1)
+    assert (cached.read_text(), load_json(out), out.is_symlink()) == ("0", 1, False)
+    out.unlink()
+    link(out, cached)
+    with pytest.raises(KeyboardInterrupt):
+        write_and_crash(out)
+    assert (cached.read_text(), out.read_text()) == ("0", "0")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cached", "out.json"]
+
+
+def test_a_folder_of_links_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    cached, out = tmp_path / "cached", tmp_path / "out"
+    cached.write_text("0")
+    out.mkdir()
+    (out / "a").symlink_to(cached)
+    (out / "b").hardlink_to(cached)
+    with whole_folder(out) as part:
+        (part / "a").write_text("1")
+    assert (cached.read_text(), (out / "a").read_text(), (out / "b").exists()) == ("0", "1", False)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_is_a_link_is_written_through(there: bool, tmp_path: Path) -> None:
+    disk, out = tmp_path / "disk", tmp_path / "models" / "teacher"
+    disk.mkdir()
+    out.parent.mkdir()
+    out.symlink_to(disk / "teacher")
+    if there:
+        (disk / "teacher").mkdir()
+        (disk / "teacher" / "old").touch()
+    check_replaceable(out)
+    with whole_folder(out) as part:
+        (part / "new").write_text("1")
+    assert out.is_symlink()
+    assert [path.name for path in (disk / "teacher").iterdir()] == ["new"]
+    assert [path.name for path in disk.iterdir()] == ["teacher"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before(tmp_path: Path) -> None:
+    out, mount = tmp_path / "out", Path("/proc")
+    out.symlink_to(mount)
+    with pytest.raises(OSError, match=r"out, which leads to /proc, is a mount point.*mount the folder above it"):
+        check_replaceable(out)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file is a file, and a folder goes there; move it away"):
+        check_replaceable(tmp_path / "file")
+    out.unlink()
+    out.symlink_to(tmp_path / "file" / "below")
+    with pytest.raises(OSError, match=r"cannot be replaced, since .*file cannot be written"):
+        check_replaceable(out)

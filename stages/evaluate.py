@@ -12,7 +12,7 @@ from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.evaluator import Evaluator
 from dmd.evaluate.examples import write_examples
-from dmd.evaluate.facts import facts
+from dmd.evaluate.facts import distill_images_per_second, facts
 from dmd.evaluate.latency import latency, median_seconds
 from dmd.evaluate.models import many_step_model
 from dmd.evaluate.noises import Noises
@@ -23,7 +23,7 @@ from dmd.features.perceptual import build_perceptual
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
-from dmd.runtime.files import load_json, save_json, whole_folder
+from dmd.runtime.files import save_json, whole_folder
 from dmd.runtime.places import Places
 from dmd.types import Model
 from stages.command import cli
@@ -68,6 +68,8 @@ def main(config: Config) -> None:
     test = load_dataset(config.dataset.name, places.dataset, "test")
     evaluator = build_evaluator(config, accelerator.device)
     first = evaluator.noises[0]
+    run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
+    trained = distill_images_per_second(places)
 
     times = take_times(models, first, accelerator)
     solver = settings.model_dump(include={"solver", "num_steps", "timestep_spacing"})
@@ -77,7 +79,6 @@ def main(config: Config) -> None:
     if not accelerator.is_main_process:
         return
     nfe = count_nfe(teacher.scheduler_config, **solver)
-    run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     scores: dict[str, Any] = {"run": run, "latency": times}
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])
@@ -90,7 +91,7 @@ def main(config: Config) -> None:
     scores["data"] = {"test": evaluator.score(drawn["test"])}
     scores["speed"] = {
         "teacher_over_student_seconds": scores["teacher"]["seconds_per_image"] / scores["student"]["seconds_per_image"],
-        "distill_images_per_second": load_json(places.training / "speed.json")["images_per_second"],
+        "distill_images_per_second": trained,
         "pairs_images_per_second": LATENCY_BATCH / median_seconds(make_pairs, first, LATENCY_BATCH),
     }
     with whole_folder(places.evaluation) as out:

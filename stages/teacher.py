@@ -9,7 +9,8 @@ from dmd.datasets.registry import load_dataset
 from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
-from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
+from dmd.runtime.files import file_sha256, save_json, whole_folder
+from dmd.runtime.handed import read_json
 from dmd.runtime.places import Places
 from dmd.runtime.work_folder import alone_in, finish, work_folder
 from dmd.teacher.network import build_backbone
@@ -33,8 +34,8 @@ def main(config: Config) -> None:
 def bring(config: Config, out: Path) -> None:
     """Convert what `fetch` brought."""
     source, dataset = Places(config.system).weights("teacher"), config.dataset
-    network, schedule = load_json(source / "config.json"), config.teacher.schedule
-    described = without_own_betas(network, load_json(source / "scheduler_config.json"))
+    network, schedule = read_json(source / "config.json"), config.teacher.schedule
+    described = without_own_betas(network, read_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
     found = check_agreement(
         network, described, wanted, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
@@ -45,7 +46,7 @@ def bring(config: Config, out: Path) -> None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
         scheduler = scheduler_config(backbone, canonical_scheduler(described))
-        keep(Teacher(backbone, scheduler), part, load_json(source / "origin.json"))
+        keep(Teacher(backbone, scheduler), part, read_json(source / "origin.json"))
 
 
 def fresh(config: Config) -> Teacher:

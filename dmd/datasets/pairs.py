@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dmd.runtime.files import file_sha256, save_tensors
+from dmd.runtime.handed import HandedError, read_table
 
 MANIFEST = "manifest.csv"
 NAMES = ("z", "x0", "label", "index")
@@ -63,17 +64,15 @@ class PairStore:
         """Open the shards that the manifest lists.
 
         Raises:
-            ValueError: a shard's bytes are not those of the manifest, or the shards are not one run of rows from 0;
-                names the shard and the cure.
+            HandedError: the manifest is not there or has no shards; or a shard's bytes are not those that it says, or
+                the shards are not one run of rows from 0. It names the file and the cure.
         """
-        self.manifest = pd.read_csv(folder / MANIFEST)
+        self.manifest = read_table(folder / MANIFEST, ("shard", "first", "last", "sha256"))
         expected = 0
         for row in self.manifest.itertuples():
             path = folder / str(row.shard)
             if row.first != expected or not path.exists() or file_sha256(path) != row.sha256:
-                raise ValueError(
-                    f"{path} is missing or changed since the manifest was written; run the pairs stage again"
-                )
+                raise HandedError(path, "is missing or changed since the manifest was written")
             expected = int(str(row.last)) + 1
         self._paths = [folder / name for name in self.manifest["shard"]]
         self._first = self.manifest["first"].tolist()

@@ -9,7 +9,7 @@ import torch
 
 from dmd.datasets.cifar10 import CLASSES, SHAPE, load_cifar10
 from dmd.datasets.mnist import load_mnist
-from dmd.runtime.files import load_tensors
+from dmd.runtime.handed import read_tensors
 from dmd.types import IMAGE_CHANNELS, Images, Labels, Pixels
 
 Split = Literal["train", "test"]
@@ -31,14 +31,9 @@ def load_tensor_file(folder: Path, split: Split) -> tuple[Pixels, Labels | None]
     """Read `<split>.safetensors`, which holds `pixels` and, where there are classes, `labels`.
 
     Raises:
-        ValueError: the file is missing or holds no images; names it.
+        HandedError: the file is missing or holds no images; names it.
     """
-    path = Path(folder) / f"{split}.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; run fetch")
-    tensors = load_tensors(path)
-    if "pixels" not in tensors or tensors["pixels"].ndim != 4:
-        raise ValueError(f"{path}: holds {sorted(tensors)}, not `pixels` [N, C, H, W]; fetch it again")
+    tensors = read_tensors(Path(folder) / f"{split}.safetensors", {"pixels": 4})
     return tensors["pixels"], tensors.get("labels")
 
 

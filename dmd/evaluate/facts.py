@@ -3,16 +3,35 @@
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 
 from dmd.params.sampling import Evaluate
-from dmd.runtime.files import file_sha256, folder_sha256, load_json
+from dmd.runtime.files import file_sha256, folder_sha256
+from dmd.runtime.handed import read_json
 from dmd.runtime.places import Places
+
+
+class PipelineIndex(BaseModel):
+    """What is needed of a generator's model_index.json."""
+
+    class_name: str | tuple[str, str] = Field(alias="_class_name")
+
+
+class Speed(BaseModel):
+    """What is needed of a distillation's speed.json."""
+
+    images_per_second: float
+
+
+def distill_images_per_second(places: Places) -> float:
+    """How fast the distillation trained, as it measured."""
+    return read_json(places.training / "speed.json", Speed)["images_per_second"]
 
 
 def facts(places: Places, settings: Evaluate, perceptual: str, seed: int, device: torch.device) -> dict[str, Any]:
     """Nets, sizes, seed, device and version; the teacher's origin, and content hashes of teacher, pairs and dataset."""
-    origin = load_json(places.teacher / "provenance.json")
-    pipeline = load_json(places.generator / "model_index.json")["_class_name"]
+    origin = read_json(places.teacher / "provenance.json")
+    pipeline = read_json(places.generator / "model_index.json", PipelineIndex)["_class_name"]
     return {
         "features": settings.features,
         "perceptual": perceptual,

@@ -19,6 +19,7 @@ from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
 from dmd.runtime.files import load_json, save_json, whole_folder
+from dmd.runtime.handed import read_json
 
 CODE_FILE = "one_step.py"
 
@@ -108,5 +109,5 @@ def load_generator(folder: Path) -> Generator:
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
     denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)
-    later = load_json(folder / "model_index.json").get("later_timesteps") or []
+    later = read_json(folder / "model_index.json").get("later_timesteps") or []
     return Generator(denoiser, [schedule.num_timesteps - 1, *later])

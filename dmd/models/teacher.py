@@ -10,7 +10,8 @@ from diffusers import DDPMScheduler, ModelMixin
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import load_backbone
-from dmd.runtime.files import load_json, save_json
+from dmd.runtime.files import save_json
+from dmd.runtime.handed import read_json
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,12 @@ class Teacher:
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
-        """Read `config.json`, `diffusion_pytorch_model.safetensors` and `scheduler_config.json` from a folder."""
-        config = load_json(Path(folder) / "scheduler_config.json")
+        """Read `config.json`, `diffusion_pytorch_model.safetensors` and `scheduler_config.json` from a folder.
+
+        Raises:
+            ValueError: one of them is missing or broken; names it.
+        """
+        config = read_json(Path(folder) / "scheduler_config.json")
         return cls(load_backbone(folder), {key: value for key, value in config.items() if not key.startswith("_")})
 
     def save(self, folder: Path) -> None:

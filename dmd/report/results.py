@@ -6,10 +6,42 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 from torch import Tensor
 
-from dmd.runtime.files import load_json, load_tensors
+from dmd.runtime.handed import read_json, read_table, read_tensors
 from dmd.types import Labels
+
+
+class Model(BaseModel):
+    """What the report needs of one model's scores."""
+
+    nfe: int
+    num_samples: int
+    seconds_per_image: float
+
+
+class Scores(BaseModel):
+    """What it needs of scores.json."""
+
+    teacher: Model
+    student_before: Model
+    student: Model
+    data: dict[str, dict[str, float]]
+    run: dict[str, Any]
+    latency: dict[str, dict[str, float]] = {}
+
+
+PICTURES = {
+    "samples": {"teacher": 4, "student_before": 4, "student": 4, "label": 1},
+    "neighbours": {"student": 4, "nearest": 4, "distance": 1, "label": 1},
+    "worst": {"student": 4, "distance": 1, "index": 1, "label": 1},
+}
+"""What it needs of each file of tensors: names, and their dimensions."""
+
+PER_CLASS = ("label", "model", "count", "class_accuracy")
+LOSSES = ("step", "distribution_matching", "regression", "fake")
+HEALTH = ("step", "variety", "mean_difference", "deviation_difference", "clipped_generator", "clipped_fake")
 
 
 @dataclass(frozen=True)
@@ -45,7 +77,11 @@ class Run:
 
     @classmethod
     def load(cls, params: Mapping[str, Any], evaluation: Path, training: Path, tables: Path) -> "Run":
-        """Read the folders of the stages evaluate and distill, and of `tables` the teacher's two if they are there."""
+        """Read the folders of the stages evaluate and distill, and of `tables` the teacher's two if they are there.
+
+        Raises:
+            HandedError: a file is missing, empty or of another shape; names it and the stage to run again.
+        """
         teacher_steps, timesteps = (
             pd.read_csv(path) if path.exists() else pd.DataFrame()
             for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
@@ -53,18 +89,16 @@ class Run:
         curve = evaluation / "curve.csv"
         return cls(
             params,
-            load_json(evaluation / "scores.json"),
-            load_tensors(evaluation / "samples.safetensors"),
-            load_tensors(evaluation / "neighbours.safetensors"),
-            load_tensors(evaluation / "worst.safetensors"),
-            pd.read_csv(evaluation / "per_class.csv"),
-            pd.read_csv(training / "losses.csv"),
-            pd.read_csv(training / "health.csv"),
-            load_tensors(training / "history.safetensors"),
-            load_json(training / "training.json"),
+            read_json(evaluation / "scores.json", Scores),
+            *(read_tensors(evaluation / f"{name}.safetensors", tensors) for name, tensors in PICTURES.items()),
+            read_table(evaluation / "per_class.csv", PER_CLASS, may_be_empty=True),
+            read_table(training / "losses.csv", LOSSES),
+            read_table(training / "health.csv", HEALTH, may_be_empty=True),
+            read_tensors(training / "history.safetensors", {"x0_pair": 4}),
+            read_json(training / "training.json"),
             teacher_steps,
             timesteps,
-            pd.read_csv(curve) if curve.exists() else pd.DataFrame(),
+            read_table(curve, ("step",)) if curve.exists() else pd.DataFrame(),
         )
 
     @property

@@ -59,3 +59,24 @@ class Places:
     def evaluation(self) -> Path:
         """Scores and samples; written by `evaluate`."""
         return self.data / "evaluation"
+
+
+WRITERS = {
+    "dataset": "fetch",
+    "weights": "fetch",
+    "teacher": "teacher",
+    "pairs": "pairs",
+    "training": "distill",
+    "generator": "distill",
+    "evaluation": "evaluate",
+}
+"""The stage that writes each folder of data/<system>/ and models/<system>/."""
+
+
+def writer_of(path: Path) -> str | None:
+    """The stage that writes a file or folder of a system; None where none does."""
+    parts = path.parts
+    roots = [
+        place for place, name in enumerate(parts[:-2]) if name in ("data", "models") and parts[place + 2] in WRITERS
+    ]
+    return WRITERS[parts[roots[-1] + 2]] if roots else None

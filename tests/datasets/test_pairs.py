@@ -100,7 +100,7 @@ def test_a_harmed_shard_is_noticed(denoiser: Denoiser, tmp_path: Path, harm: str
     else:
         path.write_bytes(other.read_bytes())
         other.write_bytes(data)
-    with pytest.raises(ValueError, match=r"shard-0000\d.* run the pairs stage again"):
+    with pytest.raises(ValueError, match=r"shard-0000\d.* is missing or changed since the manifest was written"):
         PairStore(tmp_path / "out")
 
 
@@ -108,7 +108,7 @@ def test_shards_that_leave_out_a_row_are_refused(denoiser: Denoiser, tmp_path: P
     write_pairs(denoiser, tmp_path / "out", 4)
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
     manifest.drop(1).to_csv(tmp_path / "out" / "manifest.csv", index=False)
-    with pytest.raises(ValueError, match=r"shard-00002.* run the pairs stage again"):
+    with pytest.raises(ValueError, match=r"shard-00002.* is missing or changed since the manifest was written"):
         PairStore(tmp_path / "out")
 
 
@@ -129,3 +129,15 @@ def test_pairs_of_other_rows_are_not_written(denoiser: Denoiser, tmp_path: Path)
     with pytest.raises(ValueError, match=r"shard-00001.*not the rows 4 … 7"):
         write_shards(tmp_path, shard_rows(8, 4), lambda _: make_pairs(denoiser, RECIPE, range(4)), {})
     assert not (tmp_path / "manifest.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is no table"), ("shard,first,last,sha256\n", "has no rows"), ("a,b\n1,2\n", "has no column shard, first")],
+)
+def test_a_manifest_of_another_shape_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "mnist-small" / "pairs"
+    folder.mkdir(parents=True)
+    (folder / "manifest.csv").write_text(content)
+    with pytest.raises(ValueError, match=rf"manifest\.csv {said}.*; run the stage `pairs` again"):
+        PairStore(folder)

@@ -1,6 +1,7 @@
 """Stage `fetch`: the real images and the pretrained weights, verified. The only stage that uses the network."""
 
 import logging
+from pathlib import Path
 
 from dmd.datasets.registry import check_dataset
 from dmd.fetch import sources
@@ -12,6 +13,7 @@ from dmd.fetch.teacher import find_teacher, place_teacher
 from dmd.models.compatibility import check_agreement
 from dmd.params.config import Config
 from dmd.runtime.places import Places
+from dmd.runtime.work_folder import given
 from stages.command import cli
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,8 @@ def main(config: Config) -> None:
     dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
     check_feature_net(config.evaluate.features, dataset.image_shape)
-    images = find_images(dataset.name, dataset.folder, downloads)
+    folder = None if dataset.folder is None else str(given(Path(dataset.folder)))
+    images = find_images(dataset.name, folder, downloads)
     teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from dmd.runtime.work_folder import original
+
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
@@ -89,8 +91,8 @@ class Mirror(Protocol):
 
 
 def downloads_folder() -> Path:
-    """The folder of verified originals: `$DMD_DOWNLOADS`, else `downloads` under the working directory."""
-    return Path(os.environ.get("DMD_DOWNLOADS") or "downloads")
+    """The folder of verified originals: `$DMD_DOWNLOADS`, else `downloads` of the repository, also in copies of it."""
+    return Path(os.environ.get("DMD_DOWNLOADS") or original(Path("downloads")))
 
 
 def find(original: Original, folder: Path) -> Path | None:

@@ -16,6 +16,7 @@ from dmd.fetch.hub import HUB_ID, snapshot
 from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_pickle
 from dmd.params.teacher import MADE_HERE
 from dmd.runtime.files import load_json, load_tensors, save_json, save_tensors
+from dmd.runtime.work_folder import given
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     """
     if source in MADE_HERE:
         return None
-    if Path(source).is_dir():
+    if given(Path(source)).is_dir():
         if revision is not None:
             raise ValueError(f"teacher.revision {revision} is of a hub id, but {source} is a folder; set it to null")
-        return _local(Path(source), {"source": source})
+        return _local(given(Path(source)), {"source": source})
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
     source, revision = _hub_id(source, revision)

@@ -1,12 +1,19 @@
 """Locks: files that one process holds at a time. The kernel frees them however the holder ends: none is ever stale."""
 
+import errno
 import fcntl
+import logging
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+logger = logging.getLogger(__name__)
+
+UNABLE = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""What file systems say that have no locks."""
 
 
 class BusyError(OSError):
@@ -24,6 +31,9 @@ def take(path: Path, wait: bool = False) -> TextIO | None:
 
     Returns:
         The open file; None where another one holds it and `wait` is false.
+
+    Raises:
+        OSError: the file system has no locks; names the file and the cure.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
@@ -32,6 +42,14 @@ def take(path: Path, wait: bool = False) -> TextIO | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError as error:
+        file.close()
+        if error.errno not in UNABLE:
+            raise
+        raise OSError(
+            f"{path} cannot be locked: {error.strerror}; its file system has no flock(2): set DMD_WORK to a folder of "
+            "one that has, as a local disk's, where work and locks then lie"
+        ) from error
     if not _is_at(file, path):  # its last holder has removed it since
         file.close()
         return take(path, wait)
@@ -42,19 +60,31 @@ def take(path: Path, wait: bool = False) -> TextIO | None:
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` for `what` while the block runs.
+def alone(path: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` for `what` while the block runs; with `wait`, from when its holder is done or dead.
 
     Raises:
-        BusyError: another process holds it; names that process, as it wrote itself down.
+        BusyError: another process holds it, and `wait` is false; names that process, as it wrote itself down.
     """
     file = take(path)
     if file is None:
-        holder = path.read_text(encoding="utf-8") or "another process"
-        raise BusyError(f"{what} is being run by {holder}; wait until it is done, or stop it ({path})")
+        said = f"{what} is being run by {_holder(path)}"
+        if not wait:
+            raise BusyError(f"{said}; wait until it is done, or stop it ({path})")
+        logger.info("%s; waiting until it is done (%s)", said, path)
+        file = take(path, wait=True)
+    assert file is not None
     with file:
         yield
         path.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> str:
+    """The holder of a lock file as it wrote itself down; it may be gone by now."""
+    try:
+        return path.read_text(encoding="utf-8") or "another process"
+    except FileNotFoundError:
+        return "another process"
 
 
 def _is_at(file: TextIO, path: Path) -> bool:

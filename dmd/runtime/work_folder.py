@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,35 @@ KEPT = "kept"
 """Marks a finished run's folder that later runs may take from."""
 
 
-def work_root() -> Path:
-    """`$DMD_WORK`, else `.work` of the repository.
+def original(path: Path) -> Path:
+    """A path from the repository's root; in DVC's temporary copies of a repository it leads to the original's.
 
-    In DVC's temporary copies of a repository that is the original's: a copy is not found again after a kill.
+    A copy has only what git tracks, and is not found again after a kill.
     """
-    repository = Path.cwd().as_posix().partition(TEMPORARY_COPIES)[0]
-    return Path(os.environ.get("DMD_WORK") or f"{repository}/.work")
+    repository, copy, _ = Path.cwd().as_posix().partition(TEMPORARY_COPIES)
+    return Path(repository, path) if copy else path
 
 
-def alone_in(work: Path) -> AbstractContextManager[None]:
-    """The context in which a run uses its work folder; a second run there is refused.
+def given(path: Path) -> Path:
+    """A path that a user gave: in a temporary copy of a repository the copy's own where it is there."""
+    return path if path.exists() else original(path)
 
-    Raises:
-        BusyError: another process holds it.
+
+def work_root() -> Path:
+    """`$DMD_WORK`, else `.work` of the repository, also in temporary copies of it."""
+    return Path(os.environ.get("DMD_WORK") or original(Path(".work")).absolute())
+
+
+@contextmanager
+def alone_in(work: Path) -> Iterator[None]:
+    """The context in which a run uses its work folder; a second run there waits until the first is done.
+
+    That is another experiment with the same inputs, params and code up to here, as `dvc queue start -j 2` runs them.
     """
     lock = work.with_name(f"{work.name}.lock")
-    return alone(lock, f"the same `{work.parent.name}`") if is_first_process() else nullcontext()
+    with alone(lock, f"the same `{work.parent.name}`", wait=True) if is_first_process() else nullcontext():
+        work.mkdir(parents=True, exist_ok=True)  # the first has removed it
+        yield
 
 
 def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from dmd.runtime.work_folder import fingerprint, finish, keep_alone, loaded_sources, work_folder, work_root
+from dmd.fetch.downloads import downloads_folder
+from dmd.runtime.work_folder import fingerprint, finish, given, keep_alone, loaded_sources, work_folder, work_root
 
 
 @pytest.fixture
@@ -91,6 +92,22 @@ def test_a_temporary_copy_of_dvc_works_in_the_repository_it_was_made_from(
     assert work_root().resolve() == (tmp_path / ".work").resolve()
     monkeypatch.chdir(tmp_path)
     assert work_root().resolve() == (tmp_path / ".work").resolve()
+
+
+def test_what_git_does_not_track_is_the_originals_in_a_temporary_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DMD_DOWNLOADS", raising=False)
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpx"
+    for folder in (tmp_path / "faces", tmp_path / "tracked", copy / "tracked"):
+        folder.mkdir(parents=True)
+    for place in (tmp_path, copy):
+        monkeypatch.chdir(place)
+        assert given(Path("faces")).resolve() == tmp_path / "faces"
+        assert given(Path("tracked")).resolve() == place / "tracked"
+        assert given(tmp_path / "faces") == tmp_path / "faces"
+        assert downloads_folder().resolve() == tmp_path / "downloads"
+        assert not given(Path("nowhere")).exists()
 
 
 def test_a_copy_of_the_sources_has_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def check_processes() -> None:
 
 
 def _check_not_alone_by_mistake() -> None:
-    """Refuse `accelerate launch --cpu --num_processes N`: without MPI it starts one process, told where N would meet."""
+    """Refuse `accelerate launch --cpu --num_processes N`: without MPI it starts one process, told where N meet."""
     if not any(name in os.environ for name in SIZES) and {"MASTER_ADDR", "ACCELERATE_USE_CPU"} <= os.environ.keys():
         raise ValueError(
             "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "

@@ -1,10 +1,10 @@
 """What every stage's command line shares: the one argument, logging, and errors as one clear line."""
 
 import ctypes
+import hashlib
 import inspect
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,11 +14,14 @@ from typing import Annotated
 import typer
 
 from dmd.params.config import Config, load_config
+from dmd.runtime.files import check_replaceable
 from dmd.runtime.launched import check_processes, check_settings, is_first_process, is_worker
 from dmd.runtime.locks import alone
+from dmd.runtime.work_folder import work_root
 from stages.command.edits import check_edits, locked_inputs
 from stages.command.errors import short_errors
 from stages.command.launcher import end_clearly, join_on_cpu, leave_group
+from stages.command.pipeline import PIPELINE, check_inputs, output_folders
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -39,15 +42,32 @@ def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
 
     Raises:
         BusyError: another run of the stage is under way.
-        PermissionError: a folder for outputs cannot be written.
+        OSError: a folder for outputs cannot be written or replaced.
     """
     if is_worker() or not is_first_process():
         return nullcontext()
+    for folder in output_folders(stage, system):
+        check_replaceable(folder)
     for folder in (Path(name, system) for name in ("data", "models", "metrics")):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise PermissionError(f"{there} cannot be written, and outputs go there; mend its mode or its mount")
-    return alone(Path(".work", "locks", f"{stage}-{system}"), f"the stage `{stage}` of {system}")
+    here = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:8]  # another copy writes its own outputs
+    return alone(work_root() / "locks" / f"{stage}-{system}-{here}", f"the stage `{stage}` of {system}")
+
+
+def check_place(params: Path, root: str) -> None:
+    """Refuse to run elsewhere than at the repository's root, as `root` in the params leads to it: outputs lie there.
+
+    Raises:
+        ValueError: names the folder to go to.
+    """
+    place = (params.resolve().parent / root).resolve()
+    if place != Path.cwd() and (place / PIPELINE).is_file():
+        raise ValueError(
+            f"this is {Path.cwd()}, and a stage runs in the repository's root; "
+            f"go to {place}, and name {os.path.relpath(params.resolve(), place)}"
+        )
 
 
 def run(stage: Callable[[Config], None]) -> None:
@@ -58,7 +78,7 @@ def run(stage: Callable[[Config], None]) -> None:
 
     def command(params: ParamsFile) -> None:
         keep_freed_memory()
-        signal.signal(signal.SIGTERM, end_clearly)
+        end_clearly()
         with short_errors():
             check_processes()
             check_settings()
@@ -66,6 +86,8 @@ def run(stage: Callable[[Config], None]) -> None:
             logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
             join_on_cpu()
             config, name = load_config(params), Path(inspect.getfile(stage)).stem
+            check_place(params, config.root)
+            check_inputs(name, config.system)
             before = locked_inputs(params, name)
             with hold_outputs(name, config.system):
                 stage(config)

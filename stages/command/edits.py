@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dmd.params.dialect import read_yaml
 from dmd.runtime.files import file_sha256
 from dmd.runtime.work_folder import loaded_sources
-
-PIPELINE = Path("dvc.yaml")
+from stages.command.pipeline import param_keys
 
 
 def locked_inputs(params: Path, stage: str) -> dict[str, Any]:
@@ -17,11 +15,9 @@ def locked_inputs(params: Path, stage: str) -> dict[str, Any]:
 
     Where there is no dvc.yaml the stage runs by hand, and depends on the whole file.
     """
-    values = yaml.safe_load(params.read_text(encoding="utf-8"))
-    if not PIPELINE.exists():
+    values, keys = read_yaml(params), param_keys(stage)
+    if keys is None:
         return {**loaded_sources(), params.as_posix(): values}
-    entries = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"].get(stage, {}).get("params", [])
-    keys = [key for entry in entries for names in entry.values() for key in names]
     return {**loaded_sources(), **{f"{key} in {params}": value_at(values, key) for key in keys}}
 
 
@@ -49,7 +45,7 @@ def _now(name: str, params: Path) -> Any:
     try:
         if key == name and name != params.as_posix():
             return file_sha256(Path(name))
-        values = yaml.safe_load(params.read_text(encoding="utf-8"))
+        values = read_yaml(params)
         return values if key == name else value_at(values, key)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError):
         return None

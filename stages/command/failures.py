@@ -2,9 +2,14 @@
 
 import errno
 import re
+import traceback
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+
+SCREEN = 1600
+"""Characters of a sentence that is printed."""
 
 GO_ON = "run the stage again: it goes on from what is finished in .work"
 
@@ -41,6 +46,24 @@ def explain(error: BaseException) -> str | None:
         return f"another process of this run is gone: {text[:200]}; {GO_ON}"
     if any(kind.__module__.startswith(COMPILERS) for kind in type(error).__mro__):
         return f"torch.compile failed: {text[:300]}; set pairs.compile and distill.compile to false; then {GO_ON}"
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        return f"{text} (in {_place(error)}); look at the disk, its mount and its limits; then {GO_ON}"
     if isinstance(error, FloatingPointError | OSError | ValueError):
-        return str(error)
+        return shorten(str(error))
     return None
+
+
+def shorten(sentence: str) -> str:
+    """At most a screen of it: the beginning, which names value and place, and the end, which has the cure."""
+    left_out = len(sentence) - SCREEN
+    if left_out <= 0:
+        return sentence
+    return f"{sentence[: SCREEN * 3 // 4]} … ({left_out} characters are left out) … {sentence[-SCREEN // 4 :]}"
+
+
+def _place(error: BaseException) -> str:
+    """The line of this project that met a system's error which names no file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if {"dmd", "stages"} & set(Path(frame.filename).parts)]
+    frame = (ours or frames)[-1] if frames else None
+    return "an unknown place" if frame is None else f"{frame.filename}, line {frame.lineno}: {frame.line}"

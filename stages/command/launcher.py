@@ -1,8 +1,9 @@
 """What a launcher of several processes leaves behind, and how a process of its group ends."""
 
+import functools
 import os
 import signal
-from types import FrameType
+import threading
 
 import torch
 
@@ -24,7 +25,25 @@ def leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def end_clearly(number: int, _: FrameType | None) -> None:
-    """Say why the process ends when it is told to: a launcher does so when another process of the run is gone."""
-    name = signal.Signals(number).name
-    raise SystemExit(f"error: stopped by {name}: the job was cancelled or another process of it is gone; {GO_ON}")
+@functools.cache
+def end_clearly() -> None:
+    """From now on, say why this process ends when it is told to, and end at once, also amid a wait for its group.
+
+    A launcher tells it so when another process of the run is gone. Python's own handlers run between its instructions:
+    never, while native code waits for other processes. So a thread waits for the signal's number, which Python's
+    handler in C writes down at once.
+    """
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    threading.Thread(target=_end_on_signal, args=(receiver,), daemon=True, name="end_clearly").start()
+
+
+def _end_on_signal(receiver: int) -> None:
+    """Wait for SIGTERM, and end the process. Nothing is tidied up: whatever is on disk is whole, or made again."""
+    while signal.SIGTERM not in os.read(receiver, 64):
+        pass
+    sentence = f"error: stopped by SIGTERM: the job was cancelled or another process of it is gone; {GO_ON}\n"
+    os.write(2, sentence.encode())
+    os._exit(1)

@@ -1,5 +1,6 @@
 """Failures of the machine are told with their cure; mistakes in the code keep their traceback."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 import torch._dynamo
 
-from stages.command.failures import explain
+from stages.command.failures import SCREEN, explain
 
 COMPILE = """
 import torch
@@ -60,3 +61,22 @@ def test_what_the_compiler_cannot_follow() -> None:
 @pytest.mark.parametrize("error", [KeyError("steps"), TypeError("None"), RuntimeError("shapes 2 and 3")])
 def test_mistakes_in_the_code_keep_their_traceback(error: Exception) -> None:
     assert explain(error) is None
+
+
+def test_a_long_refusal_fits_a_screen_with_its_place_and_cure() -> None:
+    said = explain(ValueError(f"params.yaml: it does not fit: {'a mismatch, ' * 1000}; restore it"))
+    assert said is not None
+    assert len(said) < SCREEN + 60
+    assert said.startswith("params.yaml: it does not fit: ")
+    assert said.endswith("; restore it")
+    assert " characters are left out) " in said
+
+
+def test_an_error_of_the_system_without_a_name_is_told_with_its_place() -> None:
+    with pytest.raises(OSError, match="Function not implemented") as caught:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+    said = explain(caught.value)
+    assert said is not None
+    assert "Function not implemented (in " in said
+    assert "raise OSError(errno.ENOSYS" in said
+    assert "look at the disk" in said

@@ -1,0 +1,38 @@
+"""A process that is told to end does so at once, also while native code waits for other processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WAITS = """
+import torch
+from stages.command.launcher import end_clearly
+end_clearly()
+store = torch.distributed.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+print("waiting", flush=True)
+store.wait(["the other process"])
+"""
+
+
+def test_a_process_that_waits_for_its_group_ends_when_told_to() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)  # the store itself would wait for five minutes
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert said.count("error: stopped by SIGTERM: the job was cancelled or another process of it is gone; run ") == 1
+    assert "Traceback" not in said

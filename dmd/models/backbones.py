@@ -4,12 +4,12 @@ import inspect
 from pathlib import Path
 
 from diffusers import ModelMixin, UNet2DModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 
 from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.teapearce import TeaPearceUNet
-from dmd.runtime.handed import HandedError, read_json
+from dmd.runtime.handed import read_json
 
 BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
 """Every network by its class name. All are called alike and have the config of a `UNet2DModel` that is read here:
@@ -43,11 +43,7 @@ def load_backbone(folder: Path) -> ModelMixin:
     name = read_json(path).get("_class_name") if path.is_file() else None
     if name not in BACKBONES:
         raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(BACKBONES)} is needed")
-    for weights in sorted(Path(folder).glob("*.safetensors")):
-        try:
-            _check_values(weights)
-        except SafetensorError as error:
-            raise HandedError(weights, f"is no safetensors file ({error})") from error
+    _check_values(Path(folder))
     try:
         backbone, found = BACKBONES[name].from_pretrained(
             folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
@@ -60,15 +56,16 @@ def load_backbone(folder: Path) -> ModelMixin:
     return backbone.float().eval()  # weights may be stored in half precision
 
 
-def _check_values(path: Path) -> None:
+def _check_values(folder: Path) -> None:
     """Refuse weights that are no numbers, before a network takes them."""
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 (not a dict)
-            tensor = file.get_tensor(name)
-            if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
-                raise ValueError(f"{path}: {name} is {tensor.dtype}, not a floating-point type; restore the file")
-            if not tensor.isfinite().all():
-                raise ValueError(f"{path}: {name} has values that are not finite; restore the file")
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensor = file.get_tensor(name)
+                if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
+                    raise ValueError(f"{path}: {name} is {tensor.dtype}, not a floating-point type; restore the file")
+                if not tensor.isfinite().all():
+                    raise ValueError(f"{path}: {name} has values that are not finite; restore the file")
 
 
 def network_file(backbone: ModelMixin) -> Path | None:

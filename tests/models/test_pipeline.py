@@ -139,7 +139,7 @@ def test_labels_default_to_the_classes_in_turn_and_one_label_fits_all(conditiona
         ({"class_labels": [[1], [2, 3]]}, r"class_labels \[\[1\], \[2, 3\]\]: a class, or a list"),
         ({"class_labels": "seven"}, "class_labels 'seven': a class, or a list"),
         ({"class_labels": True}, "class_labels True: a class, or a list"),
-        ({"class_labels": []}, "class_labels 0: there must be an image"),
+        ({"class_labels": []}, r"class_labels \[\]: a class, or a list"),
         ({"batch_size": 0}, "batch_size 0: there must be an image"),
         ({"batch_size": -2}, "batch_size -2: there must be an image"),
         ({"batch_size": 2.0}, "batch_size 2.0 is no whole number"),

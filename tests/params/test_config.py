@@ -218,7 +218,6 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         "\t- x",
         "a: *nowhere",
         "!!python/object:os.system {}",
-        "{[1]: 2}",
         "a: \0",
         "- 1",
         "",
@@ -229,6 +228,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_what_is_no_mapping_in_yaml_is_refused(content: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, content)
     assert "cannot be read as YAML" in message or "must be a mapping" in message
+
+
+def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    assert "(1,): Keys should be strings" in refusal(tmp_path, "{[1]: 2}")
 
 
 @pytest.mark.parametrize("scalar", ["2021-13-45", "0x_", "0b_", "[" * 600])

@@ -37,7 +37,14 @@ def end_clearly() -> None:
     os.set_blocking(sender, False)
     signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: None)
+    os.register_at_fork(after_in_child=_forget_signals)  # a forked helper that is told to end would tell its parent
     threading.Thread(target=_end_on_signal, args=(receiver,), daemon=True, name="end_clearly").start()
+
+
+def _forget_signals() -> None:
+    """Let a forked process end as processes do by themselves."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end_on_signal(receiver: int) -> None:

@@ -16,6 +16,19 @@ print("waiting", flush=True)
 store.wait(["the other process"])
 """
 
+FORKS = """
+import os, signal, time
+from stages.command.launcher import end_clearly
+end_clearly()
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+time.sleep(0.2)
+print("goes on", flush=True)
+"""
+
 
 def test_a_process_that_waits_for_its_group_ends_when_told_to() -> None:
     process = subprocess.Popen(
@@ -36,3 +49,9 @@ def test_a_process_that_waits_for_its_group_ends_when_told_to() -> None:
     assert process.returncode == 1
     assert said.count("error: stopped by SIGTERM: the job was cancelled or another process of it is gone; run ") == 1
     assert "Traceback" not in said
+
+
+def test_a_forked_helper_that_is_told_to_end_ends_alone() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", FORKS], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"{-signal.SIGTERM}\ngoes on\n"), ran.stderr

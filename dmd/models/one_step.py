@@ -3,8 +3,9 @@
 This file travels with the weights and needs diffusers alone.
 """
 
+import operator
+import reprlib
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ class OneStepPipeline(DiffusionPipeline):
         num_classes = self.config.num_classes
         if num_classes is None:
             raise ValueError("this model has no classes; leave class_labels away")
-        rule = f"class_labels {class_labels!r}: a class, or a list of one for each image; 0 … {num_classes - 1}"
+        rule = f"class_labels {reprlib.repr(class_labels)}: a class, or a list of one for each image; 0 … {num_classes - 1}"
         try:
             labels = torch.as_tensor(class_labels).cpu()
         except (TypeError, ValueError, RuntimeError) as error:
@@ -107,19 +108,21 @@ class OneStepPipeline(DiffusionPipeline):
     @staticmethod
     def _count(labels: torch.Tensor | None, batch_size: int | None, latents: torch.Tensor | None) -> int:
         """The number of images that all arguments agree on; a single label fits any."""
-        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, Integral)):
-            raise ValueError(f"batch_size {batch_size!r} is no whole number")
+        try:
+            wanted = None if batch_size is None else operator.index(batch_size)
+        except TypeError as error:
+            raise ValueError(f"batch_size {batch_size!r} is no whole number") from error
         if latents is not None and not (isinstance(latents, torch.Tensor) and latents.ndim == 4):
             raise ValueError("latents are no tensor [B, C, H, W]")
         told = {
-            "batch_size": batch_size,
+            "batch_size": wanted,
             "class_labels": None if labels is None or labels.ndim == 0 else len(labels),
             "latents": None if latents is None else len(latents),
         }
         numbers = {name: number for name, number in told.items() if number is not None}
         if len(set(numbers.values())) > 1:
             raise ValueError(f"the numbers of images disagree: {numbers}; give one, or the same")
-        count = int(next(iter(numbers.values()), 1))
+        count = next(iter(numbers.values()), 1)
         if count < 1:
             raise ValueError(f"{next(iter(numbers))} {count}: there must be an image to draw, one at least")
         return count
@@ -135,8 +138,8 @@ class OneStepPipeline(DiffusionPipeline):
     @staticmethod
     def _check_generator(generator: torch.Generator | list[torch.Generator] | None, count: int) -> None:
         """Refuse generators that are none, or neither one nor one for each image."""
-        each = list(generator) if isinstance(generator, list) else [generator] * (generator is not None)
-        if not all(isinstance(one, torch.Generator) for one in each):
+        each: Sequence[torch.Generator | None] = generator if isinstance(generator, list) else [generator]
+        if generator is not None and not all(isinstance(one, torch.Generator) for one in each):
             raise ValueError(f"generator {generator!r} is no torch.Generator, nor a list of them")
         if isinstance(generator, list) and len(each) not in (1, count):
             raise ValueError(f"there are {len(each)} generators for {count} images; give one, or one for each")

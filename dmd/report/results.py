@@ -86,11 +86,16 @@ class Run:
             pd.read_csv(path) if path.exists() else pd.DataFrame()
             for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
         )
+        samples, neighbours, worst = (
+            read_tensors(evaluation / f"{name}.safetensors", tensors) for name, tensors in PICTURES.items()
+        )
         curve = evaluation / "curve.csv"
         return cls(
             params,
             read_json(evaluation / "scores.json", Scores),
-            *(read_tensors(evaluation / f"{name}.safetensors", tensors) for name, tensors in PICTURES.items()),
+            samples,
+            neighbours,
+            worst,
             read_table(evaluation / "per_class.csv", PER_CLASS, may_be_empty=True),
             read_table(training / "losses.csv", LOSSES),
             read_table(training / "health.csv", HEALTH, may_be_empty=True),

@@ -143,7 +143,6 @@ def test_labels_default_to_the_classes_in_turn_and_one_label_fits_all(conditiona
         ({"batch_size": 0}, "batch_size 0: there must be an image"),
         ({"batch_size": -2}, "batch_size -2: there must be an image"),
         ({"batch_size": 2.0}, "batch_size 2.0 is no whole number"),
-        ({"batch_size": True}, "batch_size True is no whole number"),
         ({"latents": [0.0]}, "latents are no tensor"),
         ({"class_labels": [1, 2, 3], "generator": [torch.Generator()] * 2}, "2 generators for 3 images; give one, or"),
         ({"generator": []}, "0 generators for 1 images"),

@@ -95,7 +95,8 @@ class OneStepPipeline(DiffusionPipeline):
         num_classes = self.config.num_classes
         if num_classes is None:
             raise ValueError("this model has no classes; leave class_labels away")
-        rule = f"class_labels {reprlib.repr(class_labels)}: a class, or a list of one for each image; 0 … {num_classes - 1}"
+        said = reprlib.repr(class_labels)
+        rule = f"class_labels {said}: a class, or a list of one for each image; 0 … {num_classes - 1}"
         try:
             labels = torch.as_tensor(class_labels).cpu()
         except (TypeError, ValueError, RuntimeError) as error:

@@ -60,8 +60,7 @@ def take_times(models: Mapping[str, Model], noises: Noises, accelerator: Acceler
 
 def main(config: Config) -> None:
     """Write data/<system>/evaluation: scores.json, per_class.csv and samples, neighbours, worst as safetensors."""
-    accelerator = Accelerator(mixed_precision="no")  # whatever a launcher asks of the trainings
-    settings, places = config.evaluate, Places(config.system)
+    accelerator, settings, places = Accelerator(mixed_precision="no"), config.evaluate, Places(config.system)
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "evaluate")
     models, make_pairs = build_models(config, teacher, accelerator.device)

@@ -61,7 +61,6 @@ class OneStepPipeline(DiffusionPipeline):
         given = self._given(class_labels)
         count = self._count(given, batch_size, latents)
         labels = self._labels(given, count)
-        self._check_generator(generator, count)
         z = self._noise(latents, count, generator)
 
         self.scheduler.set_timesteps(1)
@@ -149,6 +148,7 @@ class OneStepPipeline(DiffusionPipeline):
         self, latents: torch.Tensor | None, count: int, generator: torch.Generator | list[torch.Generator] | None
     ) -> torch.Tensor:
         """Noise [B, C, H, W] on the device, in the network's precision."""
+        self._check_generator(generator, count)
         size = self.unet.config.sample_size
         shape = (count, self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
         if latents is None:

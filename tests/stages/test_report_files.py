@@ -1,4 +1,4 @@
-"""Files of the stage report: those that it reads are as they were written, those that it writes replace what is there."""
+"""Files of the stage report: what it reads is as it was written, what it writes replaces what is there."""
 
 from pathlib import Path
 

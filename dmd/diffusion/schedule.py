@@ -25,7 +25,7 @@ class NoiseSchedule:
         if alpha.shape != sigma.shape:
             raise ValueError(f"alpha has {len(alpha)} timesteps, sigma {len(sigma)}: they must agree")
         noise_to_signal = sigma.double() / alpha.double()
-        if not bool(torch.isfinite(noise_to_signal).all()) or bool((noise_to_signal.diff() < 0).any()):
+        if not bool(torch.isfinite(noise_to_signal.float()).all()) or bool((noise_to_signal.diff() < 0).any()):
             raise ValueError("sigma / alpha must be finite and must not fall with t: check the betas")
         self._tables = {torch.device("cpu"): (alpha.double().cpu(), sigma.double().cpu())}
 

@@ -41,8 +41,8 @@ class Layout:
                 raise ValueError(f"teacher.source: {folder} holds neither {part}/{name} nor {name}; name another model")
             found.append(places[0])
         if (folder / "model_index.json").is_file():
-            index = load_json(folder / "model_index.json")
-            parts = {key for key, value in index.items() if isinstance(value, list) and not key.startswith("_")}
+            index = read_object(folder / "model_index.json")
+            parts = {key for key, value in index.items() if isinstance(value, list) and key[:1] != "_" and any(value)}
             if others := sorted(parts - set(PARTS)):
                 raise ValueError(
                     f"{folder / 'model_index.json'}: the pipeline has {', '.join(others)} besides a unet and a "
@@ -60,10 +60,19 @@ class Layout:
         Raises:
             ValueError: a file is no JSON object; names it.
         """
-        configs = []
-        for name in (self.config, self.scheduler_config):
-            try:
-                configs.append(dict(load_json(folder / name)))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{folder / name}: no JSON object: {error}") from error
-        return configs[0], configs[1]
+        return read_object(folder / self.config), read_object(folder / self.scheduler_config)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file's keys and values.
+
+    Raises:
+        ValueError: the file is no JSON object; names it.
+    """
+    try:
+        value = load_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: no JSON object: {error}; restore the file") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: no JSON object, but {value!r:.100}; restore the file")
+    return value

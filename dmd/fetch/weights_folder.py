@@ -11,7 +11,8 @@ import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
-from dmd.runtime.files import file_sha256, load_json, save_json, whole_folder
+from dmd.fetch.diffusers_layout import read_object
+from dmd.runtime.files import file_sha256, save_json, whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def check_provenance(folder: Path, required: bool) -> None:
         ValueError: the hashes differ, or there is no provenance though it is required.
     """
     path = folder / "provenance.json"
-    wanted = load_json(path).get("sha256") if path.is_file() else None
+    wanted = read_object(path).get("sha256") if path.is_file() else None
     if wanted is None:
         if required:
             raise ValueError(f"{path}: no key sha256 of {SAFETENSORS_WEIGHTS_NAME}; check the files out again")
@@ -41,7 +42,7 @@ def check_parts(folder: Path, parts: Sequence[Path]) -> None:
         ValueError: a part is missing, or its hash is another.
     """
     path = folder / "provenance.json"
-    wanted = load_json(path).get("sha256_of_parts", {}) if path.is_file() else {}
+    wanted = read_object(path).get("sha256_of_parts", {}) if path.is_file() else {}
     for part in parts:
         found = file_sha256(part) if part.is_file() else "no such file"
         if found != wanted.get(part.name, found if part.is_file() else None):

@@ -5,21 +5,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import diffusers
+from pydantic import ValidationError
 
 from dmd.diffusion.guidance import check_null_class
+from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import BACKBONES, check_checkpointing
+from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass
+from dmd.params.section import Section
+from dmd.params.teacher import Schedule
 
-SCHEDULE_KEYS = ("num_train_timesteps", "beta_schedule", "beta_start", "beta_end", "prediction_type")
+SCHEDULE_KEYS = tuple(Schedule.model_fields)
+
+OTHER_BETAS = ("trained_betas", "rescale_betas_zero_snr", "snr_shift_scale", "use_flow_sigmas")
+"""What changes a scheduler's noise beside `SCHEDULE_KEYS`."""
 
 
 def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """The noise schedule that a scheduler's config describes, by `SCHEDULE_KEYS`.
 
-    What the config does not say is its class's own default, as diffusers reads it.
+    What the config does not say is its class's own default, as diffusers reads it. The bounds are those of
+    `teacher.schedule`.
 
     Raises:
-        ValueError: the class has no betas (variance exploding, EDM and flow models), or they are changed by
-            `trained_betas` or `rescale_betas_zero_snr`; names key and value.
+        ValueError: the class has no betas (variance exploding, EDM and flow models), they are changed by one of
+            `OTHER_BETAS`, or a value is out of bounds; names key and value.
     """
     name = scheduler_config.get("_class_name", "DDPMScheduler")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
@@ -29,13 +38,30 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
             f"scheduler_config.json: _class_name is {name!r}, which is no scheduler with betas that diffusers knows; "
             "set teacher.source to a variance-preserving model"
         )
-    for key in ("trained_betas", "rescale_betas_zero_snr"):
-        if scheduler_config.get(key):
+    for key in known.keys() & OTHER_BETAS:
+        value = scheduler_config.get(key, known[key].default)
+        if value is not None and value is not False:
             raise ValueError(
-                f"scheduler_config.json: {key} is {scheduler_config[key]!r}, which teacher.schedule cannot say; "
+                f"scheduler_config.json: {key} is {value!r:.100}, which teacher.schedule cannot say; "
                 "set teacher.source to a model without it"
             )
-    return {key: scheduler_config.get(key, known[key].default) for key in SCHEDULE_KEYS}
+    found = {key: scheduler_config.get(key, known[key].default) for key in SCHEDULE_KEYS}
+    return _validate(Schedule, found, "scheduler_config.json").model_dump()
+
+
+def noise_schedule(found: Mapping[str, Any]) -> NoiseSchedule:
+    """The tables of a schedule that `training_schedule` found.
+
+    Raises:
+        ValueError: its betas leave no signal, or are none in float32.
+    """
+    try:
+        return NoiseSchedule.from_scheduler(diffusers.DDPMScheduler.from_config(dict(found)))
+    except ValueError as error:
+        values = ", ".join(f"{key} {found[key]}" for key in SCHEDULE_KEYS)
+        raise ValueError(
+            f"scheduler_config.json: no schedule of noise: {values}: {error}; set teacher.source to another model"
+        ) from error
 
 
 def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,10 +98,12 @@ def check_agreement(
     Raises:
         ValueError: they disagree, or the params ask for what the network has not; names key, values and the cure.
     """
-    _check_network(config, image_shape, num_classes)
+    network = _check_network(config, image_shape, num_classes)
     check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = training_schedule(without_own_betas(config, scheduler_config))
+    noise_schedule(found)
+    check_own_schedule(network, found)
     cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
     for key in SCHEDULE_KEYS:
         if schedule is None or schedule[key] == found[key] or (cosine and key in ("beta_start", "beta_end")):
@@ -84,12 +112,51 @@ def check_agreement(
             f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
             "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
         )
+    check_images_pass(config, image_shape)
     return found
 
 
-def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None) -> None:
+def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> None:
+    """Hold a schedule against a network that has one of its own (`teapearce`), or a row for each timestep.
+
+    Raises:
+        ValueError: they disagree; names the key and both values.
+    """
+    for key, value in network.own_schedule.items():
+        if schedule[key] != value:
+            raise ValueError(
+                f"teacher.schedule.{key} is {schedule[key]!r}, but config.json is of a network made for {value!r}; "
+                "set teacher.source to a teacher that fits"
+            )
+    rows = network.timesteps
+    if rows is not None and rows < schedule["num_train_timesteps"]:
+        raise ValueError(
+            f"config.json: num_train_timesteps is {rows}, but the schedule has {schedule['num_train_timesteps']}; "
+            "set teacher.source to a teacher that fits"
+        )
+
+
+def _validate(kind: type[Section], values: Mapping[str, Any], file: str) -> Any:
+    """`values` as a section of this kind.
+
+    Raises:
+        ValueError: a value is of another type or out of bounds; names file, key, value and what is allowed.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        what = f"{key} is {values.get(key)!r:.100}: " if key else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{file}: {what}{message}; set teacher.source to a teacher that fits") from error
+
+
+def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None) -> NetworkConfig:
     channels, height, width = image_shape
-    sizes = (None, height, [height, width]) if height == width else (None, [height, width])
+    sides = (height,) if height == width else ()
+    plain = config.get("_class_name") == "UNet2DModel"  # the networks of this project have a side and no shape
+    sizes = (None, *sides, [height, width]) if plain else sides
     shape, classes = f"dataset.image_shape {list(image_shape)}", f"dataset.num_classes {num_classes}"
     for key, allowed, source in (
         ("_class_name", tuple(BACKBONES), "this pipeline"),
@@ -100,9 +167,12 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
         ("num_class_embeds", (None,) if num_classes is None else (num_classes + 1, num_classes), classes),
     ):
         value = config.get(key)
-        if (list(value) if isinstance(value, tuple) else value) not in allowed:
+        said = repr(list(value) if isinstance(value, tuple) else value)  # 28.0 equals 28, and is no size
+        if said not in map(repr, allowed):
             needed = " or ".join(str(item) for item in allowed if item is not None or len(allowed) == 1)
             raise ValueError(
-                f"config.json: {key} is {value}, but {source} needs {needed}; "
+                f"config.json: {key} is {value!s:.100}, but {source} needs {needed}; "
                 "set teacher.source to a teacher that fits, or change the dataset"
             )
+    kind: type[NetworkConfig] = CONFIGS[config["_class_name"]]
+    return _validate(kind, config, "config.json")

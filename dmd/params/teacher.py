@@ -11,16 +11,23 @@ MADE_HERE = ("train", "random")
 """Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
 
 
+Timesteps = Annotated[int, Field(ge=2, le=1_000_000, strict=True)]
+"""T."""
+
+Beta = Annotated[float, Field(gt=0, lt=1)]
+"""A variance that a timestep adds."""
+
+
 class Schedule(Section):
     """The teacher's noise schedule. For an imported teacher it must agree with the checkpoint."""
 
-    num_train_timesteps: Annotated[int, Field(ge=2, strict=True)]
+    num_train_timesteps: Timesteps
     """T."""
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
     """Shape of the betas, by diffusers' names."""
-    beta_start: Annotated[float, Field(gt=0, lt=1)]
+    beta_start: Beta
     """First beta."""
-    beta_end: Annotated[float, Field(gt=0, lt=1)]
+    beta_end: Beta
     """Last beta."""
     prediction_type: Literal["epsilon", "v_prediction", "sample"]
     """What the network's output means."""

@@ -5,7 +5,8 @@ from typing import Any
 
 from diffusers import ModelMixin
 
-from dmd.models.compatibility import training_schedule
+from dmd.models.compatibility import check_own_schedule, training_schedule
+from dmd.models.network_configs import TeaPearceConfig
 from dmd.models.teapearce import TeaPearceUNet, trained_betas
 
 
@@ -17,10 +18,8 @@ def scheduler_config(backbone: ModelMixin, config: Mapping[str, Any]) -> dict[st
     """
     if not isinstance(backbone, TeaPearceUNet):
         return dict(config)
+    check_own_schedule(TeaPearceConfig.model_validate(dict(backbone.config)), config)
     own = {key: backbone.config[key] for key in ("num_train_timesteps", "beta_start", "beta_end")}
-    for key, value in {**own, "beta_schedule": "linear", "prediction_type": "epsilon"}.items():
-        if config[key] != value:
-            raise ValueError(f"teacher.schedule.{key} is {config[key]!r}, but the network was made for {value!r}")
     return {**config, "trained_betas": trained_betas(**own)}
 
 

@@ -22,6 +22,8 @@ SHAPE = (1, 8, 8)
 
 def network(embeds: int | None = 5, **changes: Any) -> dict[str, Any]:
     config = {"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1, "sample_size": 8}
+    config |= {"block_out_channels": [8, 8], "norm_num_groups": 4, "down_block_types": ["DownBlock2D"] * 2}
+    config |= {"up_block_types": ["UpBlock2D"] * 2}
     return {**config, "num_class_embeds": embeds, **changes}
 
 
@@ -95,7 +97,10 @@ def test_labels_need_a_network_with_classes_and_the_other_way_round() -> None:
         ({"_class_name": "__name__"}, ["'__name__'"]),
         ({"_class_name": 3}, ["3"]),
         ({"trained_betas": [0.1, 0.2]}, ["trained_betas is [0.1, 0.2]"]),
-        ({"rescale_betas_zero_snr": True}, ["rescale_betas_zero_snr is True"]),
+        ({"trained_betas": []}, ["trained_betas is []"]),
+        ({"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True}, ["rescale_betas_zero_snr is True"]),
+        ({"_class_name": "CogVideoXDDIMScheduler"}, ["snr_shift_scale is 3.0"]),  # it is applied to alpha-bar
+        ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, ["use_flow_sigmas is True"]),
     ],
 )
 def test_schedules_that_have_no_betas_of_their_own_are_refused(changes: dict[str, Any], parts: list[str]) -> None:
@@ -110,3 +115,32 @@ def test_what_an_old_config_does_not_say_is_its_classs_default(kind: str) -> Non
     wanted = getattr(diffusers, kind)(num_train_timesteps=50).config
     assert training_schedule(old) == {key: wanted[key] for key in SCHEDULE_KEYS}
     assert canonical_scheduler(old) == {**training_schedule(old), "clip_sample": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"beta_schedule": "sigmoid"}, ["beta_schedule is 'sigmoid'"]),
+        ({"beta_schedule": "laplace"}, ["beta_schedule is 'laplace'"]),
+        ({"prediction_type": "flow_prediction"}, ["prediction_type is 'flow_prediction'"]),
+        ({"prediction_type": None}, ["prediction_type is None"]),
+        ({"beta_start": None}, ["beta_start is None"]),
+        ({"beta_start": "small"}, ["beta_start is 'small'"]),
+        ({"beta_start": 0.5}, ["beta_start 0.5 is above beta_end 0.02"]),
+        ({"beta_end": 1.0}, ["beta_end is 1.0", "less than 1"]),
+        ({"beta_end": float("nan")}, ["beta_end is nan"]),
+        ({"beta_start": True}, ["beta_start is True"]),
+        ({"num_train_timesteps": 400.0}, ["num_train_timesteps is 400.0"]),
+        ({"num_train_timesteps": "400"}, ["num_train_timesteps is '400'"]),
+        ({"num_train_timesteps": 10**9}, ["num_train_timesteps is 1000000000"]),
+        ({"beta_end": 0.99}, ["no schedule of noise", "beta_end 0.99"]),
+        ({"beta_start": 1e-300}, ["no schedule of noise", "beta_start 1e-300"]),
+    ],
+)
+def test_a_schedule_out_of_the_params_bounds_is_refused(changes: dict[str, Any], parts: list[str]) -> None:
+    message = refusal(network(), {**SCHEDULE, **changes}, None, SHAPE, 4)
+    assert all(part in message for part in ["scheduler_config.json: ", *parts, "set teacher.source"]), message
+
+
+def test_numbers_as_text_are_taken_as_the_numbers() -> None:
+    assert training_schedule({**SCHEDULE, "beta_start": "1e-4", "beta_end": "0.02"}) == SCHEDULE

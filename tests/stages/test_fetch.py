@@ -22,7 +22,17 @@ from stages.command import cli
 
 REPOSITORY = Path(__file__).parents[2]
 MODEL = "diffusion_pytorch_model.safetensors"
-TEACHER = {"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1, "sample_size": 28, "num_class_embeds": 11}
+TEACHER = {
+    "_class_name": "UNet2DModel",
+    "in_channels": 1,
+    "out_channels": 1,
+    "sample_size": 28,
+    "num_class_embeds": 11,
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 4,
+}
 
 
 def sha256(path: Path) -> str:

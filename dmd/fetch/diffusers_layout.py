@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+from diffusers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
+from dmd.fetch.pointers import refuse_pointer
 from dmd.runtime.files import load_json
 
 DESCRIPTIONS = (
@@ -18,6 +19,12 @@ DESCRIPTIONS = (
 """The small files of both layouts: what the model is, without its weights."""
 
 PARTS = ("unet", "scheduler")
+
+VARIANTS = ("", "fp16", "bf16")
+"""diffusers' names of the precisions that weights are stored in; the whole one has none."""
+
+WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+"""diffusers' names of weights: in one file, or in the parts that an index names; safetensors, or an older pickle."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,11 @@ class Layout:
                 )
         return cls(*found)
 
-    def weights(self, ending: str) -> str:
-        """Path of the weights with this ending, beside the model's config."""
-        return self.config.replace("config.json", SAFETENSORS_WEIGHTS_NAME if ending == "safetensors" else WEIGHTS_NAME)
+    @property
+    def weights(self) -> list[str]:
+        """Where the weights may lie, beside the model's config: the best first."""
+        names = [_variant(name, variant) for variant in VARIANTS for name in WEIGHTS]
+        return [self.config.replace("config.json", name) for name in names]
 
     def describe(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configs of model and scheduler.
@@ -63,12 +72,19 @@ class Layout:
         return read_object(folder / self.config), read_object(folder / self.scheduler_config)
 
 
+def _variant(name: str, variant: str) -> str:
+    """diffusers puts a variant's name before the last ending."""
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{variant}.{ending}" if variant else name
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file's keys and values.
 
     Raises:
-        ValueError: the file is no JSON object; names it.
+        ValueError: the file is no JSON object, or a Git-LFS pointer; names it.
     """
+    refuse_pointer(path)
     try:
         value = load_json(path)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from dmd.fetch.pointers import START as POINTER
 from dmd.runtime.work_folder import original
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Original:
             raise DownloadError(f"{path.name} is cut or no gzip file: {error}") from error
         if not found.hexdigest().startswith(self.digest):
             what = "an HTML page" if start.lstrip()[:1] == b"<" else f"{path.stat().st_size} bytes"
+            what = "a Git-LFS pointer (run `git lfs pull`)" if start.startswith(POINTER) else what
             raise DownloadError(
                 f"{path.name} is not the file that is wanted: {what} with {self.algorithm} {found.hexdigest()}, "
                 f"wanted {self.digest}"

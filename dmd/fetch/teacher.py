@@ -2,7 +2,7 @@
 
 import shutil
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +13,10 @@ from dmd.fetch.archived_teacher import archive_origin, import_archive
 from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
 from dmd.fetch.downloads import DownloadError
 from dmd.fetch.hub import HUB_ID, snapshot
-from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_pickle
+from dmd.fetch.pointers import refuse_pointer
+from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_index, read_weights
 from dmd.params.teacher import MADE_HERE
-from dmd.runtime.files import load_json, load_tensors, save_json, save_tensors
+from dmd.runtime.files import save_json, save_tensors
 from dmd.runtime.work_folder import given
 
 
@@ -26,7 +27,7 @@ class TeacherSource:
     folder: Path
     """Its descriptions, in either layout."""
     layout: Layout
-    origin: dict[str, str]
+    origin: Mapping[str, Any]
     """`source`, and for the Hub `revision`, the commit: what provenance keeps."""
     bring: Callable[[str], Path]
     """Makes sure of one file of the folder, by its path there, and returns where it should be."""
@@ -37,22 +38,26 @@ class TeacherSource:
         return self.layout.describe(self.folder)
 
     def weights(self) -> list[Path]:
-        """The weights: safetensors in one file or in the parts that an index names, or the pickle of older models.
+        """The weights, in one file or in the parts that an index names.
 
         Raises:
             DownloadError: the Hub did not serve them.
-            ValueError: there are neither.
+            ValueError: there are none, only a Git-LFS pointer to them, or the index is broken.
         """
-        whole = self.layout.weights("safetensors")
-        index = f"{whole}.index.json"
-        for name in (whole, index, self.layout.weights("bin")):
+        for name in self.layout.weights:
             path = self.bring(name)
-            if path.is_file() and name == index:
-                parts = sorted(set(load_json(path)["weight_map"].values()))
-                return [self.bring(PurePosixPath(whole).with_name(part).as_posix()) for part in parts]
-            if path.is_file():
+            if not path.is_file():
+                continue
+            refuse_pointer(path)
+            if path.suffix != ".json":
                 return [path]
-        raise ValueError(f"teacher.source: {self.folder} holds no {whole} (or .bin); name another model")
+            parts = [self.bring(PurePosixPath(name).with_name(part).as_posix()) for part in read_index(path)]
+            for part in filter(Path.is_file, parts):
+                refuse_pointer(part)
+            return parts
+        raise ValueError(
+            f"teacher.source: {self.folder} holds no {self.layout.weights[0]} (or .bin); name another model"
+        )
 
 
 def find_teacher(source: str, revision: str | None, downloads: Path, timeout: float) -> TeacherSource | None:
@@ -100,25 +105,25 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
     """Write a teacher's files flat: configs, weights as safetensors and `origin.json`; none when it is made here.
 
     Raises:
-        ValueError: the provenance beside it names another hash, or its pickle holds more than tensors.
+        ValueError: the provenance beside it names another hash, a file is cut, or a pickle holds more than tensors.
     """
 
     def fill(part: Path) -> None:
         if teacher is None:
             return
-        weights = teacher.weights()
+        weights, origin = teacher.weights(), dict(teacher.origin)
         if len(weights) > 1:
-            check_parts(teacher.folder, weights)
-            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, dict(ChainMap(*map(load_tensors, weights))))
-        elif weights[0].suffix == ".bin":
-            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, read_pickle(weights[0]))
+            origin["sha256_of_parts"] = check_parts(teacher.folder, weights)
+        tensors = dict(ChainMap(*map(read_weights, weights)))
+        if len(weights) > 1 or weights[0].suffix == ".bin":
+            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, tensors)
         else:
             shutil.copyfile(weights[0], part / SAFETENSORS_WEIGHTS_NAME)
         for name in (teacher.layout.config, teacher.layout.scheduler_config, "provenance.json"):
             if (teacher.folder / name).is_file():
                 shutil.copyfile(teacher.folder / name, part / Path(name).name)
         check_provenance(part, required=False)
-        save_json(part / "origin.json", teacher.origin)
+        save_json(part / "origin.json", origin)
 
     make_folder(folder, fill)
 

@@ -4,8 +4,8 @@ import inspect
 from pathlib import Path
 
 from diffusers import ModelMixin, UNet2DModel
-from safetensors import safe_open
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.teapearce import TeaPearceUNet
@@ -59,13 +59,19 @@ def load_backbone(folder: Path) -> ModelMixin:
 def _check_values(folder: Path) -> None:
     """Refuse weights that are no numbers, before a network takes them."""
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                tensor = file.get_tensor(name)
-                if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
-                    raise ValueError(f"{path}: {name} is {tensor.dtype}, not a floating-point type; restore the file")
-                if not tensor.isfinite().all():
-                    raise ValueError(f"{path}: {name} has values that are not finite; restore the file")
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    _check_tensor(path, name, file.get_tensor(name))
+        except SafetensorError as error:
+            raise ValueError(f"{path}: cut, or no safetensors file: {error}; restore the file") from error
+
+
+def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    if name.endswith(("weight", "bias")) and not tensor.is_floating_point():
+        raise ValueError(f"{path}: {name} is {tensor.dtype}, not a floating-point type; restore the file")
+    if not tensor.isfinite().all():
+        raise ValueError(f"{path}: {name} has values that are not finite; restore the file")
 
 
 def network_file(backbone: ModelMixin) -> Path | None:

@@ -170,6 +170,7 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
         said = repr(list(value) if isinstance(value, tuple) else value)  # 28.0 equals 28, and is no size
         if said not in map(repr, allowed):
             needed = " or ".join(str(item) for item in allowed if item is not None or len(allowed) == 1)
+            needed = needed or "a square"
             raise ValueError(
                 f"config.json: {key} is {value!s:.100}, but {source} needs {needed}; "
                 "set teacher.source to a teacher that fits, or change the dataset"

@@ -65,6 +65,6 @@ def rebuild(folder: Path) -> None:
                 with Image.open(picture) as opened:
                     pixels = np.asarray(opened.convert("RGB"))
                 planes = pixels.reshape(ROWS, 1024, 3).transpose(0, 2, 1).reshape(ROWS, 3072)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # Pillow's readers let through whatever the bytes make them raise
                 raise ValueError(f"{picture.name}: no picture of 1024 by {ROWS}: {error}") from error
             (folder / name).write_bytes(np.concatenate([part[:, None], planes], axis=1).tobytes())

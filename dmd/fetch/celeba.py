@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from dmd.fetch.image_files import ImageFile
+from dmd.fetch.pointers import refuse_pointer
 
 COUNTS = {"train": 162_770, "valid": 19_867, "test": 19_962}
 """Images of each split of the whole set."""
@@ -37,7 +38,7 @@ def find_celeba(folder: Path) -> dict[str, list[ImageFile]]:
         raise ValueError(f"CelebA: no {' or '.join(PARTITIONS)} in {folder}. {instructions(folder)}")
     names = read_partition(lists[0])
     images = _images(folder)
-    present = {path.name for path in images.iterdir()}
+    present = {path.name for path in images.iterdir() if path.is_file()}  # a link may lead nowhere
     for split, wanted in COUNTS.items():
         listed = names[split]
         missing = [name for name in listed if name not in present]
@@ -69,6 +70,8 @@ def read_partition(path: Path) -> dict[str, list[str]]:
 def _images(folder: Path) -> ImageFile:
     """The folder of images, or the inside of the zip file; either may have one of the same name in it."""
     plain, archive = folder / IMAGES, folder / f"{IMAGES}.zip"
+    if archive.is_file():
+        refuse_pointer(archive)
     if not plain.is_dir() and not zipfile.is_zipfile(archive):
         raise ValueError(f"CelebA: neither {IMAGES}/ nor a whole {IMAGES}.zip in {folder}. {instructions(folder)}")
     images: ImageFile = plain if plain.is_dir() else zipfile.Path(archive)

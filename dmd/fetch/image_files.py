@@ -4,14 +4,16 @@ import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
 from accelerate.utils import tqdm
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
+from dmd.fetch.pointers import START as POINTER
 from dmd.runtime.files import save_tensors
+from dmd.runtime.folders import files_below
 from dmd.types import Pixels
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,17 @@ Item = TypeVar("Item")
 
 ImageFile = Path | zipfile.Path
 """A file of its own, or inside a zip file."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by the value of `Orientation` (Exif 2.32, 4.6.4)."""
 
 HELD_OUT = 5
 """Where a set has no test split, every fifth image in the order of the names is held out."""
@@ -44,11 +57,14 @@ def read_images(paths: Sequence[ImageFile], image_shape: Sequence[int]) -> Pixel
     pixels = torch.empty((len(paths), channels, height, width), dtype=torch.uint8)
     for index, path in enumerate(tqdm(paths, "images", total=len(paths), unit="image")):
         try:
-            with path.open("rb") as file, Image.open(file) as opened:
-                upright = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+            with path.open("rb") as file, _open(file) as opened:
+                upright = _eight_bits(_upright(opened)).convert("L" if channels == 1 else "RGB")
                 fitted = _centre(upright, height, width).resize((width, height), Image.Resampling.BILINEAR)
-        except (UnidentifiedImageError, OSError, TypeError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path}: cannot be read as an image: {error}; replace or remove it") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's readers let through whatever the bytes make them raise
+            what = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{path}: cannot be read as an image: {what:.300}; replace or remove it") from error
         pixels[index] = torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
     return pixels
 
@@ -91,6 +107,31 @@ def save_splits(folder: Path, splits: Mapping[str, torch.Tensor]) -> None:
         save_tensors(folder / f"{split}.safetensors", {"pixels": pixels})
 
 
+def _open(file: IO[bytes]) -> Image.Image:
+    """Pillow's reader of an open file.
+
+    Raises:
+        ValueError: it is a Git-LFS pointer.
+    """
+    if file.read(len(POINTER)) == POINTER:
+        raise ValueError("it is only a Git-LFS pointer; run `git lfs pull` in its repository")
+    file.seek(0)
+    return Image.open(file)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its `Orientation` says, which alone of all metadata is wanted; broken ones say nothing.
+
+    Pillow's `exif_transpose` writes the others anew, and fails where they are odd.
+    """
+    picture.load()
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as above
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """A picture of 16-bit greys as one of 8 bits, 65535 to 255: Pillow's own conversion clips instead.
 
@@ -113,7 +154,7 @@ def _centre(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _images(folder: Path) -> list[Path]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = files_below(folder)
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     others = sorted({path.suffix for path in files} - {path.suffix for path in found})
     if others:

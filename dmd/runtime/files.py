@@ -13,6 +13,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dmd.runtime.folders import files_below
+
 logger = logging.getLogger(__name__)
 
 
@@ -97,10 +99,10 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """SHA-256 over the sorted relative names and hashes of all files below a folder, in hex."""
-    lines = [
-        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
+    """SHA-256 over the sorted relative names and hashes of all files below a folder, in hex.
+
+    Raises:
+        ValueError: a folder in it cannot be entered.
+    """
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_below(folder)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -43,11 +43,11 @@ def build_unet(
 
     Levels whose height is in `attention_resolutions` have single-head self-attention, as the middle always does.
     """
-    channels, height, _ = image_shape
+    channels, height, width = image_shape
     heights = [height // 2**level for level in range(len(block_out_channels))]
     attends = [level_height in attention_resolutions for level_height in heights]
     return UNet2DModel(
-        sample_size=height,
+        sample_size=height if height == width else (height, width),
         in_channels=channels,
         out_channels=channels,
         block_out_channels=tuple(block_out_channels),

@@ -175,3 +175,25 @@ def test_a_network_made_for_one_schedule_is_refused_another(key: str) -> None:
     }
     with pytest.raises(ValueError, match=f"teacher.schedule.{key} is {wrong[key]!r}"):
         scheduler_config(backbone, {**schedule, key: wrong[key]})
+
+
+@pytest.mark.parametrize("classes", [None, 10])
+def test_pictures_that_are_no_squares_keep_their_shape_to_the_exported_pipeline(
+    tmp_path: Path, classes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The truth is what diffusers draws from the folder when it is told no size."""
+    shape = (3, 16, 32)
+    backbone = build_backbone({**UNET, "attention_resolutions": []}, SCHEDULE, shape, classes and classes + 1)
+    check_agreement(backbone.config, SCHEDULE, SCHEDULE, shape, classes)
+    Teacher(backbone, SCHEDULE).save(tmp_path / "teacher")
+    teacher = Teacher.load(tmp_path / "teacher")
+    check_agreement(teacher.backbone.config, SCHEDULE, SCHEDULE, shape, classes)
+    save_generator(tmp_path / "generator", teacher.backbone, SCHEDULE, T_STAR, classes)
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "generator", trust_remote_code=True)
+    steps = {} if classes else {"num_inference_steps": 1}
+    assert pipeline(batch_size=2, output_type="np", **steps).images.shape == (2, 16, 32, 3)
+
+
+def test_squares_are_described_by_their_side() -> None:
+    assert build_backbone(SYSTEMS["cifar10"]["settings"], SCHEDULE, (3, 32, 32), None).config["sample_size"] == 32

@@ -1,8 +1,9 @@
 """The params of the pretrained model: where it comes from, or how it is trained."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dmd.params.backbone import Backbone
 from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
@@ -16,6 +17,12 @@ Timesteps = Annotated[int, Field(ge=2, le=1_000_000, strict=True)]
 
 Beta = Annotated[float, Field(gt=0, lt=1)]
 """A variance that a timestep adds."""
+
+HUB = re.compile(r"https?://(www\.)?(huggingface\.co|hf\.co)/(?P<path>.*)")
+"""The address of a page of the Hub."""
+
+HUB_PAGE = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(/tree/(main|(?P<commit>[0-9a-f]{40})))?/?", re.ASCII)
+"""The path there of a model's page, at a commit or not."""
 
 
 class Schedule(Section):
@@ -77,13 +84,25 @@ class Teacher(Section):
 
     source: Annotated[str, Field(min_length=1)]
     """A local folder in diffusers' format, a hub id (`org/name` or `org/name@commit`), the address of a known archive
-    (`dmd.fetch.archived_teacher`), `train`, or `random`: initial weights, to try a system out."""
+    (`dmd.fetch.archived_teacher`), `train`, or `random`: initial weights, to try a system out. The address of a
+    model's page on the Hub is taken as its id."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
     schedule: Schedule | None
     """None takes the checkpoint's."""
     backbone: Backbone | None = None
     training: Training | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _id_of_a_page(cls, source: str) -> str:
+        address = HUB.fullmatch(source)
+        if address is None:
+            return source
+        page = HUB_PAGE.fullmatch(address["path"])
+        if page is None or page["name"].startswith(("datasets/", "spaces/")):
+            raise ValueError(f"{source!r} is no model's page on the Hub; write its id, `org/name` or `org/name@commit`")
+        return page["name"] + (f"@{page['commit']}" if page["commit"] else "")
 
     @model_validator(mode="after")
     def _sections(self) -> "Teacher":

@@ -21,9 +21,11 @@ pipeline = DDIMPipeline.from_pretrained("{folder}")
 images = pipeline(batch_size=10, num_inference_steps=1).images
 images[0].save("sample.png")"""
 
+COPY = "To keep or pass on the generator, copy this folder: `save_pretrained` leaves its code out."
+
 HOW_CONDITIONAL = (
     "`class_labels` is a class for all images or one for each, 0 … {last}; `batch_size`, `generator` and `latents` are "
-    "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file beside this card."
+    "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file beside this card. " + COPY
 )
 
 UNCONDITIONAL = """from diffusers import DiffusionPipeline
@@ -34,7 +36,7 @@ images[0].save("sample.png")"""
 
 HOW_UNCONDITIONAL = (
     "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the files beside "
-    "this card: the pipeline, and its network, which diffusers does not have."
+    "this card: the pipeline, and its network, which diffusers does not have. " + COPY
 )
 
 HOW_STOCK = (

@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -64,6 +65,13 @@ def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, s
     with Image.open(tmp_path / "sample.png") as drawn:
         assert drawn.size == (size, size)
         assert np.asarray(drawn).std() > 1
+    # The card's way to keep it: a copy draws, and where `save_pretrained` gives another that does, no more is said.
+    shutil.copytree(folder, tmp_path / "copied")
+    exec(compile(snippet.replace("models/mnist-small/generator", "copied"), "README.md", "exec"), {})
+    assert ("copy this folder" in card) == (not isinstance(index, str))
+    if isinstance(index, str):
+        DiffusionPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+        exec(compile(snippet.replace("models/mnist-small/generator", "saved"), "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize(("sets", "said"), [(1, "on 2,000 samples of"), (3, "on 3 disjoint sets of 2,000 samples of")])

@@ -58,9 +58,8 @@ def fresh(config: Config) -> Teacher:
     embeds = None if classes is None else classes + 1
     backbone = build_backbone(network.model_dump(), schedule.model_dump(), config.dataset.image_shape, embeds)
     described = {"_class_name": "DDPMScheduler", **schedule.model_dump(), "clip_sample": False}
-    check_agreement(
-        backbone.config, described, None, config.dataset.image_shape, classes, **config.asked_of_the_network
-    )  # as what is imported
+    made = {"_class_name": type(backbone).__name__, **backbone.config}  # held to what an import must pass
+    check_agreement(made, described, None, config.dataset.image_shape, classes, **config.asked_of_the_network)
     return Teacher(backbone, scheduler_config(backbone, described))
 
 

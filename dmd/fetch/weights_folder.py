@@ -63,6 +63,8 @@ def check_parts(folder: Path, parts: Sequence[Path]) -> dict[str, str]:
     """
     path = folder / "provenance.json"
     wanted = read_object(path).get("sha256_of_parts", {}) if path.is_file() else {}
+    if not isinstance(wanted, dict):
+        raise ValueError(f"{path}: sha256_of_parts is {wanted!r:.100}, not a hash by name; restore the file")
     hashes = {}
     for part in parts:
         if not part.is_file():

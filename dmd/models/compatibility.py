@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
 from pydantic import ValidationError
@@ -15,6 +15,8 @@ from dmd.params.section import Section
 from dmd.params.teacher import Schedule
 
 SCHEDULE_KEYS = tuple(Schedule.model_fields)
+
+Checked = TypeVar("Checked", bound=Section)
 
 OTHER_BETAS = ("trained_betas", "rescale_betas_zero_snr", "snr_shift_scale", "use_flow_sigmas")
 """What changes a scheduler's noise beside `SCHEDULE_KEYS`."""
@@ -38,7 +40,7 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
             f"scheduler_config.json: _class_name is {name!r}, which is no scheduler with betas that diffusers knows; "
             "set teacher.source to a variance-preserving model"
         )
-    for key in known.keys() & OTHER_BETAS:
+    for key in sorted(known.keys() & OTHER_BETAS):
         value = scheduler_config.get(key, known[key].default)
         if value is not None and value is not False:
             raise ValueError(
@@ -102,8 +104,6 @@ def check_agreement(
     check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = training_schedule(without_own_betas(config, scheduler_config))
-    noise_schedule(found)
-    check_own_schedule(network, found)
     cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
     for key in SCHEDULE_KEYS:
         if schedule is None or schedule[key] == found[key] or (cosine and key in ("beta_start", "beta_end")):
@@ -112,6 +112,8 @@ def check_agreement(
             f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
             "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
         )
+    noise_schedule(found)
+    check_own_schedule(network, found)
     check_images_pass(config, image_shape)
     return found
 
@@ -131,12 +133,12 @@ def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> N
     rows = network.timesteps
     if rows is not None and rows < schedule["num_train_timesteps"]:
         raise ValueError(
-            f"config.json: num_train_timesteps is {rows}, but the schedule has {schedule['num_train_timesteps']}; "
-            "set teacher.source to a teacher that fits"
+            f"config.json: num_train_timesteps is {rows}, but scheduler_config.json counts "
+            f"{schedule['num_train_timesteps']}; set teacher.source to a teacher that fits"
         )
 
 
-def _validate(kind: type[Section], values: Mapping[str, Any], file: str) -> Any:
+def _validate(kind: type[Checked], values: Mapping[str, Any], file: str) -> Checked:
     """`values` as a section of this kind.
 
     Raises:
@@ -175,5 +177,4 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
                 f"config.json: {key} is {value!s:.100}, but {source} needs {needed}; "
                 "set teacher.source to a teacher that fits, or change the dataset"
             )
-    kind: type[NetworkConfig] = CONFIGS[config["_class_name"]]
-    return _validate(kind, config, "config.json")
+    return _validate(CONFIGS[config["_class_name"]], config, "config.json")

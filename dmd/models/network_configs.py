@@ -15,7 +15,8 @@ LARGEST = 10**10
 """Parameters of a network, forty gigabytes: a config that asks for more is damaged."""
 
 Size = Annotated[int, Field(ge=1, le=2**16, strict=True)]
-Real = Annotated[float, Field(gt=0, strict=True)]
+Scale = Annotated[float, Field(ge=1e-3, le=1e3, strict=True)]
+Small = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Down = Annotated[str, Field(pattern="^(UNetRes)?(ResnetDownsample|(Attn)?(Skip)?Down)Block2D$")]
 Up = Annotated[str, Field(pattern="^(UNetRes)?(ResnetUpsample|(Attn)?(Skip)?Up)Block2D$")]
 
@@ -49,7 +50,7 @@ class UNet2DConfig(NetworkConfig):
     up_block_types: tuple[Up, ...] = (*3 * ("AttnUpBlock2D",), "UpBlock2D")
     block_out_channels: Annotated[tuple[Size, ...], Field(min_length=1)] = (224, 448, 672, 896)
     layers_per_block: Annotated[int, Field(ge=1, le=64, strict=True)] = 2
-    mid_block_scale_factor: Real = 1
+    mid_block_scale_factor: Scale = 1
     downsample_padding: Annotated[int, Field(ge=0, le=1, strict=True)] = 1
     downsample_type: Literal["conv", "resnet"] = "conv"
     upsample_type: Literal["conv", "resnet"] = "conv"
@@ -58,7 +59,7 @@ class UNet2DConfig(NetworkConfig):
     attention_head_dim: Size | None = 8
     norm_num_groups: Size = 32
     attn_norm_num_groups: Size | None = None
-    norm_eps: Real = 1e-5
+    norm_eps: Small = 1e-5
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     add_attention: Switch = True
     num_train_timesteps: Timesteps | None = None

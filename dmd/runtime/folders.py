@@ -18,7 +18,8 @@ def files_below(folder: Path) -> list[Path]:
     """
     found: list[Path] = []
     passed_over: list[Path] = []
-    folders, links, entered = [folder], [], set()
+    folders, links = [folder], list[Path]()
+    entered: set[Path] = set()
     while folders or links:
         here = (folders or links).pop()
         if here.resolve() in entered:

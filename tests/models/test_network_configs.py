@@ -53,7 +53,7 @@ def refusal(shape: tuple[int, int, int] = (1, 8, 8), classes: int | None = 4, **
         ("dropout", 1.5),
         ("norm_eps", 0),
         ("norm_eps", float("inf")),
-        ("mid_block_scale_factor", 0.0),
+        ("mid_block_scale_factor", 1e-300),
         ("mid_block_type", None),
         ("act_fn", "softplus"),
         ("resnet_time_scale_shift", None),
@@ -71,7 +71,7 @@ def test_what_no_network_is_made_of_is_refused_by_file_and_key(key: str, value: 
 
 def test_rows_for_fewer_timesteps_than_the_schedule_has_are_refused() -> None:
     learned = {"time_embedding_type": "learned", "num_train_timesteps": 399}
-    assert "num_train_timesteps is 399, but the schedule has 400" in refusal(**learned)
+    assert "num_train_timesteps is 399, but scheduler_config.json counts 400" in refusal(**learned)
     learned["num_train_timesteps"] = 400
     check_agreement(network(**learned), SCHEDULE, None, (1, 8, 8), 4)
 

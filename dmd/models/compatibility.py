@@ -51,21 +51,6 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     return _validate(Schedule, found, "scheduler_config.json").model_dump()
 
 
-def noise_schedule(found: Mapping[str, Any]) -> NoiseSchedule:
-    """The tables of a schedule that `training_schedule` found.
-
-    Raises:
-        ValueError: its betas leave no signal, or are none in float32.
-    """
-    try:
-        return NoiseSchedule.from_scheduler(diffusers.DDPMScheduler.from_config(dict(found)))
-    except ValueError as error:
-        values = ", ".join(f"{key} {found[key]}" for key in SCHEDULE_KEYS)
-        raise ValueError(
-            f"scheduler_config.json: no schedule of noise: {values}: {error}; set teacher.source to another model"
-        ) from error
-
-
 def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """A scheduler's config without the `trained_betas` that follow from the network's own config (`teapearce`)."""
     kept = dict(scheduler_config)
@@ -112,7 +97,7 @@ def check_agreement(
             f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
             "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
         )
-    noise_schedule(found)
+    _check_betas(found)
     check_own_schedule(network, found)
     check_images_pass(config, image_shape)
     return found
@@ -136,6 +121,17 @@ def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> N
             f"config.json: num_train_timesteps is {rows}, but scheduler_config.json counts "
             f"{schedule['num_train_timesteps']}; set teacher.source to a teacher that fits"
         )
+
+
+def _check_betas(schedule: Mapping[str, Any]) -> None:
+    """Refuse betas that leave no signal, or are none in float32."""
+    try:
+        NoiseSchedule.from_scheduler(diffusers.DDPMScheduler.from_config(dict(schedule)))
+    except ValueError as error:
+        values = ", ".join(f"{key} {schedule[key]}" for key in SCHEDULE_KEYS)
+        raise ValueError(
+            f"scheduler_config.json: no schedule of noise: {values}: {error}; set teacher.source to another model"
+        ) from error
 
 
 def _validate(kind: type[Checked], values: Mapping[str, Any], file: str) -> Checked:

@@ -89,14 +89,8 @@ def check_agreement(
     check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = training_schedule(without_own_betas(config, scheduler_config))
-    cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
-    for key in SCHEDULE_KEYS:
-        if schedule is None or schedule[key] == found[key] or (cosine and key in ("beta_start", "beta_end")):
-            continue
-        raise ValueError(
-            f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
-            "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
-        )
+    if schedule is not None:
+        _compare(schedule, found)
     _check_betas(found)
     check_own_schedule(network, found)
     check_images_pass(config, image_shape)
@@ -121,6 +115,17 @@ def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> N
             f"config.json: num_train_timesteps is {rows}, but scheduler_config.json counts "
             f"{schedule['num_train_timesteps']}; set teacher.source to a teacher that fits"
         )
+
+
+def _compare(schedule: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Hold the params' schedule against the checkpoint's."""
+    cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
+    for key in SCHEDULE_KEYS:
+        if schedule[key] != found[key] and not (cosine and key in ("beta_start", "beta_end")):
+            raise ValueError(
+                f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
+                "checkpoint is right; correct the params, or set teacher.schedule to null to take all of it from there"
+            )
 
 
 def _check_betas(schedule: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 ImageFile = Path | zipfile.Path
 """A file of its own, or inside a zip file."""
 
-TURNS = {
+TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -4,7 +4,7 @@ import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -57,9 +57,7 @@ def read_images(paths: Sequence[ImageFile], image_shape: Sequence[int]) -> Pixel
     pixels = torch.empty((len(paths), channels, height, width), dtype=torch.uint8)
     for index, path in enumerate(tqdm(paths, "images", total=len(paths), unit="image")):
         try:
-            with path.open("rb") as file, _open(file) as opened:
-                upright = _eight_bits(_upright(opened)).convert("L" if channels == 1 else "RGB")
-                fitted = _centre(upright, height, width).resize((width, height), Image.Resampling.BILINEAR)
+            fitted = _read(path, image_shape)
         except MemoryError:
             raise
         except Exception as error:  # Pillow's readers let through whatever the bytes make them raise
@@ -107,16 +105,16 @@ def save_splits(folder: Path, splits: Mapping[str, torch.Tensor]) -> None:
         save_tensors(folder / f"{split}.safetensors", {"pixels": pixels})
 
 
-def _open(file: IO[bytes]) -> Image.Image:
-    """Pillow's reader of an open file.
-
-    Raises:
-        ValueError: it is a Git-LFS pointer.
-    """
-    if file.read(len(POINTER)) == POINTER:
-        raise ValueError("it is only a Git-LFS pointer; run `git lfs pull` in its repository")
-    file.seek(0)
-    return Image.open(file)
+def _read(path: ImageFile, image_shape: Sequence[int]) -> Image.Image:
+    """One image of this shape; raises whatever Pillow does."""
+    channels, height, width = image_shape
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise ValueError("it is only a Git-LFS pointer; run `git lfs pull` in its repository")
+        file.seek(0)
+        with Image.open(file) as opened:
+            upright = _eight_bits(_upright(opened)).convert("L" if channels == 1 else "RGB")
+            return _centre(upright, height, width).resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -111,9 +111,9 @@ def test_the_unchanged_configs_are_used() -> None:
         check_used(config, SCHEDULE, system)
 
 
-def test_hundreds_of_odd_configs_are_refused_or_used() -> None:
-    ends = try_configs(200)
-    assert min(ends.values()) > 20
+def test_a_hundred_odd_configs_are_refused_or_used() -> None:
+    ends = try_configs(120)
+    assert min(ends.values()) > 12
 
 
 @pytest.mark.slow

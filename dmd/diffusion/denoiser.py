@@ -3,9 +3,12 @@
 All share one call, `denoiser(x_t, t, labels) -> x0`; guidance wraps another denoiser.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
-from dmd.diffusion.parametrization import PARAMETRIZATIONS
+from dmd.diffusion.calls import call_of
+from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm, training_weight
 from dmd.diffusion.schedule import NoiseSchedule, scale
 from dmd.types import Images, Labels, PerSample, Timesteps
 
@@ -19,8 +22,10 @@ class BaseDenoiser(nn.Module):
 class Denoiser(BaseDenoiser):
     """A network, its noise schedule and the meaning of its output."""
 
-    def __init__(self, backbone: nn.Module, schedule: NoiseSchedule, prediction_type: str) -> None:
-        """Wrap `backbone(x, t, class_labels=…, return_dict=False) -> (F,)`.
+    def __init__(
+        self, backbone: nn.Module, schedule: NoiseSchedule, prediction_type: str, sigma_data: float = 0.5
+    ) -> None:
+        """Wrap a network that is called as `dmd.diffusion.calls` says; `sigma_data` is of prediction `edm`.
 
         Raises:
             ValueError: `prediction_type` is unknown.
@@ -33,12 +38,23 @@ class Denoiser(BaseDenoiser):
         self.backbone = backbone
         self.schedule = schedule
         self.prediction_type = prediction_type
+        self._parametrization = PARAMETRIZATIONS[prediction_type]
+        if prediction_type == "edm":
+            self._parametrization = partial(edm, sigma_data=sigma_data)
 
     def forward(self, x_t: Images, t: Timesteps, labels: Labels | None = None) -> Images:
-        """x0 = c_skip x_t + c_out F(c_in x_t, t, labels), see `dmd.diffusion.parametrization`."""
-        coefficients = PARAMETRIZATIONS[self.prediction_type](self.schedule.alpha(t), self.schedule.sigma(t))
-        output = self.backbone(scale(x_t, coefficients.c_in), t, class_labels=labels, return_dict=False)[0]
+        """x0 = c_skip x_t + c_out F(c_in x_t, time(t), labels), see `dmd.diffusion.parametrization`."""
+        coefficients, call = self._coefficients(t), call_of(self.backbone)
+        output = call(self.backbone, scale(x_t, coefficients.c_in), self.schedule.time(t), labels)
         return scale(x_t, coefficients.c_skip) + scale(output.to(x_t.dtype), coefficients.c_out)
+
+    def training_weight(self, t: Timesteps) -> PerSample:
+        """Weight of the squared error of x0 in training, float64, [B]."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        return training_weight(self.prediction_type, alpha, sigma, self._coefficients(t))
+
+    def _coefficients(self, t: Timesteps) -> Coefficients:
+        return self._parametrization(self.schedule.alpha(t), self.schedule.sigma(t))
 
 
 def denoising_loss(x0_hat: Images, x0: Images, weight: PerSample) -> Tensor:

@@ -18,8 +18,8 @@ class Generator(nn.Module):
     DMD section 3.1 for one step; DMD2 section 4.4 and 4.5 for t* below T - 1 and for several.
     """
 
-    def __init__(self, denoiser: BaseDenoiser, timesteps: int | Sequence[int], input_scale: float = 1.0) -> None:
-        """Wrap `denoiser`; `timesteps` in 0 … T-1, falling; `input_scale` is 1 for VP schedules, sigma_max for EDM's.
+    def __init__(self, denoiser: BaseDenoiser, timesteps: int | Sequence[int]) -> None:
+        """Wrap `denoiser`; `timesteps` in 0 … T-1, falling; the schedule has the scale of the first one's input.
 
         Raises:
             ValueError: a timestep lies outside the schedule, there is none, or they do not fall.
@@ -33,7 +33,7 @@ class Generator(nn.Module):
             raise ValueError(f"generator_timesteps {steps} do not fall; sort them from noise to image")
         self.denoiser = denoiser
         self.timesteps = steps
-        self.input_scale = input_scale
+        self.input_scale = denoiser.schedule.input_scale(steps[0])
 
     @property
     def nfe(self) -> int:

@@ -5,6 +5,7 @@ r"""What a network's output F means, as coefficients of one formula: `x0 = c_ski
 | `epsilon`      | 1/alpha | -sigma/alpha    | 1    | Ho et al. 2020, eq. 9                             |
 | `v_prediction` | alpha   | -sigma          | 1    | Salimans & Ho 2022, app. D; alpha² + sigma² = 1   |
 | `sample`       | 0       | 1               | 1    |                                                   |
+| `flow`         | 1       | -sigma          | 1    | Lipman et al. 2023; F = eps - x0, alpha = 1-sigma |
 | `edm`          | sd²/s²  | sigma sd / s    | 1/s  | Karras et al. 2022, table 1; s² = sigma² + sd²    |
 
 Names are diffusers'. Coefficients are float64: at the noisy end c_out amplifies (157 for google/ddpm-cifar10-32).
@@ -51,6 +52,17 @@ def sample(alpha: PerSample, sigma: PerSample) -> Coefficients:
     return Coefficients(torch.zeros_like(alpha), torch.ones_like(alpha), torch.ones_like(alpha))
 
 
+def flow(alpha: PerSample, sigma: PerSample) -> Coefficients:
+    """F is the velocity eps - x0 of x_t = (1 - sigma) x0 + sigma eps: x0 = x_t - sigma F.
+
+    Raises:
+        ValueError: alpha is not 1 - sigma.
+    """
+    if not torch.allclose(alpha + sigma, torch.ones_like(alpha), atol=1e-6):
+        raise ValueError("prediction `flow` needs alpha = 1 - sigma; take another prediction or a flow's schedule")
+    return Coefficients(torch.ones_like(alpha), -sigma, torch.ones_like(alpha))
+
+
 def edm(alpha: PerSample, sigma: PerSample, sigma_data: float = 0.5) -> Coefficients:
     """EDM preconditioning, for alpha = 1 and data of standard deviation `sigma_data`.
 
@@ -67,5 +79,20 @@ PARAMETRIZATIONS: dict[str, Parametrization] = {
     "epsilon": epsilon,
     "v_prediction": v_prediction,
     "sample": sample,
+    "flow": flow,
     "edm": edm,
 }
+
+NOISE_WEIGHTED = ("epsilon", "v_prediction", "sample")
+"""Denoisers that are trained by the error of the noise, as in DMD; the others by that of F itself."""
+
+
+def training_weight(prediction_type: str, alpha: PerSample, sigma: PerSample, coefficients: Coefficients) -> PerSample:
+    """Weight of the squared error of x0 in training, float64, [B].
+
+    alpha²/sigma² makes it the error of the noise (DMD eq. 6), 1 / c_out² that of F: Karras et al. 2022, eq. 8, for
+    `edm`, and 1 / sigma² for `flow`. For `epsilon` the two are the same.
+    """
+    if prediction_type in NOISE_WEIGHTED:
+        return (alpha / sigma) ** 2
+    return 1 / coefficients.c_out**2

@@ -2,6 +2,7 @@ r"""The noise schedule: `x_t = alpha_t x0 + sigma_t eps`, eps ~ N(0, I).
 
 Variance preserving (Ho et al. 2020, eq. 4): `alpha_t = sqrt(alpha_bar_t)`, `sigma_t = sqrt(1 - alpha_bar_t)`, with
 `alpha_bar_t` the running product of `1 - beta`. Variance exploding (Karras et al. 2022): `alpha_t = 1`.
+A network is told index t itself, or the noise level as `time_scale · ln(sigma_t / alpha_t)`.
 Tables are float64; what is computed from them is cast once, where it is applied.
 """
 
@@ -16,8 +17,10 @@ from dmd.types import Images, PerSample, Table, Timesteps
 class NoiseSchedule:
     """Signal and noise scales at T timesteps."""
 
-    def __init__(self, alpha: Table, sigma: Table) -> None:
+    def __init__(self, alpha: Table, sigma: Table, time_scale: float | None = None) -> None:
         """Take the tables `alpha` > 0 and `sigma` ≥ 0, [T], sigma / alpha growing with t.
+
+        `time_scale` is of a network that is told the noise level, and then sigma > 0; none = it is told the index.
 
         Raises:
             ValueError: the tables differ in length, are not finite, or the noise does not grow with t.
@@ -28,6 +31,7 @@ class NoiseSchedule:
         if not bool(torch.isfinite(noise_to_signal.float()).all()) or bool((noise_to_signal.diff() < 0).any()):
             raise ValueError("sigma / alpha must be finite and must not fall with t: check the betas")
         self._tables = {torch.device("cpu"): (alpha.double().cpu(), sigma.double().cpu())}
+        self.time_scale = time_scale
 
     @classmethod
     def from_betas(cls, betas: Table) -> "NoiseSchedule":
@@ -41,6 +45,18 @@ class NoiseSchedule:
     def from_sigmas(cls, sigmas: Table) -> "NoiseSchedule":
         """Variance-exploding (EDM) schedule from noise levels `sigmas`, [T], growing with t; alpha is one."""
         return cls(torch.ones_like(sigmas, dtype=torch.float64), sigmas)
+
+    @classmethod
+    def from_karras(
+        cls, num_timesteps: int, sigma_min: float, sigma_max: float, rho: float, time_scale: float
+    ) -> "NoiseSchedule":
+        """Sigmas from `sigma_min` up to `sigma_max`, sigma^(1/rho) in equal steps (Karras et al. 2022, eq. 5).
+
+        The network is told c_noise = `time_scale` · ln sigma; theirs has 0.25, consistency models' and diffusers' 250.
+        """
+        low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+        sigmas = torch.linspace(low, high, num_timesteps, dtype=torch.float64) ** rho
+        return cls(torch.ones_like(sigmas), sigmas, time_scale)
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> "NoiseSchedule":
@@ -63,6 +79,15 @@ class NoiseSchedule:
     def snr(self, t: Timesteps) -> PerSample:
         """Signal-to-noise ratio alpha_t² / sigma_t², float64, [B]."""
         return (self.alpha(t) / self.sigma(t)) ** 2
+
+    def time(self, t: Timesteps) -> Timesteps | PerSample:
+        """What a network is told at timesteps t: their indices, or c_noise, float64, [B]."""
+        return t if self.time_scale is None else self.time_scale * (self.sigma(t) / self.alpha(t)).log()
+
+    def input_scale(self, t: int) -> float:
+        """What noise of N(0, I) is multiplied with to stand for x_t: sigma_t where alpha_t is one, else 1."""
+        alpha, sigma = self._tables[torch.device("cpu")]
+        return sigma[t].item() if alpha[t] == 1 else 1.0
 
     def noise_to_signal(self) -> Table:
         """sigma_t / alpha_t of every timestep, float64, [T]: a noise level that means the same in all schedules."""

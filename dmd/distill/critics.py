@@ -73,7 +73,7 @@ class Critics:
         eps = sample_noise(batches.seed, range(count), pairs.image_shape, Stream.HEALTH_NOISE).to(device)
         x0, labels = drawn["x0"].to(device), None if batches.num_classes is None else drawn["label"].to(device)
         denoised = self._autocast(self.denoiser)(self.schedule.add_noise(x0, eps, t), t, labels)
-        return denoising_loss(denoised, x0, self.schedule.snr(t)).item()
+        return denoising_loss(denoised, x0, self.denoiser.training_weight(t)).item()
 
     def update(self, x: Images, drawn: Batch, parts: Callable[[Batch], list[Batch]], step: int) -> dict[str, Tensor]:
         """Step on the denoising loss at generated images `x` (DMD eq. 6), and on the discriminator's at real ones too.
@@ -118,7 +118,7 @@ class Critics:
         x_t, t, labels = self._both(part, part["t"]) if listens else self._generated(part, part["t"])
         x0 = self.mu_fake(x_t, t, labels)
         count = len(part["x"])
-        fake = denoising_loss(x0[:count], part["x"], self.schedule.snr(part["t"]))
+        fake = denoising_loss(x0[:count], part["x"], self.denoiser.training_weight(part["t"]))
         if not isinstance(self.discriminator, BottleneckDiscriminator):
             return fake, {"fake": fake}
         loss, measured = self._told_apart(self.discriminator.heard(), count)

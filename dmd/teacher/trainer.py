@@ -42,7 +42,7 @@ class TeacherTrainer:
                 f"{self.accelerator.num_processes} processes"
             )
         self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
-        self.schedule = denoiser.schedule
+        self.schedule, self._weight = denoiser.schedule, denoiser.training_weight
         self.backbone: ModelMixin = denoiser.backbone
         if self.accelerator.device.type == "cuda":  # whose convolutions in bfloat16 otherwise turn their images round
             self.backbone.to(memory_format=torch.channels_last)
@@ -97,7 +97,7 @@ class TeacherTrainer:
     def update(self, step: int) -> Tensor:
         """One optimiser update on batch `step`; returns this process's loss."""
         batch = self._noised(self._ahead(step))
-        weight = self.schedule.snr(batch["t"]).clamp(max=self.settings.max_snr)
+        weight = self._weight(batch["t"]).clamp(max=self.settings.max_snr)
         loss = denoising_loss(self.denoiser(batch["x_t"], batch["t"], batch.get("labels")), batch["x0"], weight)
         self.learner.descend(loss, step, {"loss": loss})
         self.average.step(self.backbone.parameters())

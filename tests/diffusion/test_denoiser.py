@@ -77,7 +77,7 @@ def test_every_prediction_type_gives_the_posterior_mean(prediction_type: str) ->
 
 
 def test_an_unknown_prediction_type_is_refused() -> None:
-    with pytest.raises(ValueError, match="'velocity' is unknown; take one of epsilon, v_prediction, sample, edm"):
+    with pytest.raises(ValueError, match="'velocity' is unknown; take one of epsilon, v_prediction, sample, flow, edm"):
         Denoiser(nn.Identity(), VP, "velocity")
 
 

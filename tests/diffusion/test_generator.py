@@ -43,7 +43,8 @@ def test_images_are_the_denoised_noise_of_one_call(timestep: int, labels: Tensor
 def test_noise_is_scaled_for_a_variance_exploding_schedule() -> None:
     z = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     recorded = Recorded()
-    Generator(recorded, 99, input_scale=80.0)(z)
+    recorded.schedule = NoiseSchedule.from_sigmas(torch.linspace(0.1, 80, 100, dtype=torch.float64))
+    Generator(recorded, 99)(z)
     assert torch.equal(recorded.calls[0][0], 80 * z)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm
+from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm, training_weight
 from dmd.diffusion.schedule import NoiseSchedule
 
 pytestmark = pytest.mark.maths
@@ -44,6 +44,32 @@ def test_an_output_made_from_x0_gives_x0_back(name: str, x0: Tensor, eps: Tensor
     recovered = x0_of(coefficients, coefficients.c_in * x_t, OUTPUTS[name](alpha, sigma, x0, eps))
     assert (recovered - x0).abs().max() < 1e-12
     assert all(coefficient.dtype == torch.float64 for coefficient in coefficients)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(x0=tensor(-1, 1), eps=tensor(-4, 4), sigma=tensor(0, 1))
+def test_a_flow_s_velocity_gives_x0_back(x0: Tensor, eps: Tensor, sigma: Tensor) -> None:
+    coefficients = PARAMETRIZATIONS["flow"](1 - sigma, sigma)
+    x_t = (1 - sigma) * x0 + sigma * eps
+    assert (x0_of(coefficients, coefficients.c_in * x_t, eps - x0) - x0).abs().max() < 1e-12
+
+
+def weight(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return training_weight(name, alpha, sigma, PARAMETRIZATIONS[name](alpha, sigma))
+
+
+def test_the_weight_of_x0_is_that_of_the_noise_or_of_the_output() -> None:
+    """Karras et al. 2022, eq. 8 and table 1: (sigma² + sd²) / (sigma sd)²; a flow's 1 / sigma²; elsewhere the SNR."""
+    sigma = torch.logspace(-2, 1.9, 30, dtype=torch.float64)
+    one = torch.ones_like(sigma)
+    torch.testing.assert_close(weight("edm", one, sigma), (sigma**2 + 0.25) / (0.5 * sigma) ** 2, rtol=1e-12, atol=0)
+    share = torch.linspace(0.01, 0.99, 30, dtype=torch.float64)
+    torch.testing.assert_close(weight("flow", 1 - share, share), share**-2, rtol=1e-12, atol=0)
+    t = torch.arange(1000)
+    for name in ("epsilon", "v_prediction", "sample"):
+        assert torch.equal(weight(name, linear().alpha(t), linear().sigma(t)), linear().snr(t))
+    of_output = 1 / PARAMETRIZATIONS["epsilon"](linear().alpha(t), linear().sigma(t)).c_out ** 2
+    torch.testing.assert_close(of_output, linear().snr(t), rtol=1e-12, atol=0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -98,6 +124,12 @@ def test_v_prediction_needs_a_variance_preserving_schedule() -> None:
     t = torch.tensor([1])
     with pytest.raises(ValueError, match=r"alpha² \+ sigma² = 1"):
         PARAMETRIZATIONS["v_prediction"](exploding.alpha(t), exploding.sigma(t))
+
+
+def test_a_flow_needs_shares_of_signal_and_noise() -> None:
+    t = torch.tensor([500])
+    with pytest.raises(ValueError, match="needs alpha = 1 - sigma"):
+        PARAMETRIZATIONS["flow"](linear().alpha(t), linear().sigma(t))
 
 
 def test_edm_needs_a_variance_exploding_schedule() -> None:

@@ -86,6 +86,23 @@ def test_edm_noise_levels() -> None:
     assert schedule.add_noise(x0, eps, torch.tensor([17])).item() == pytest.approx(-79.5)
 
 
+@pytest.mark.parametrize("time_scale", [0.25, 250.0])
+def test_karras_levels_and_what_the_network_is_told_of_them(time_scale: float) -> None:
+    """Karras et al. 2022, eq. 5 and table 1: c_noise = ln(sigma) / 4; consistency models have a thousand times that."""
+    schedule, t = NoiseSchedule.from_karras(18, 0.002, 80.0, 7.0, time_scale), torch.arange(18)
+    sigmas = np.array([(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)])[::-1]
+    np.testing.assert_allclose(schedule.sigma(t), sigmas, rtol=1e-12)
+    assert torch.equal(schedule.alpha(t), torch.ones(18, dtype=torch.float64))
+    np.testing.assert_allclose(schedule.time(t), time_scale * np.log(sigmas), rtol=1e-12)
+
+
+def test_a_schedule_of_betas_tells_the_index_and_takes_noise_as_it_is() -> None:
+    schedule, t = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 10)), torch.tensor([0, 9])
+    assert schedule.time(t) is t
+    assert (schedule.input_scale(0), schedule.input_scale(9)) == (1.0, 1.0)
+    assert NoiseSchedule.from_sigmas(torch.tensor([0.5, 80.0])).input_scale(1) == 80.0
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_tables_are_float64_on_every_device_and_images_keep_their_dtype(device: str) -> None:
     schedule = NoiseSchedule.from_betas(torch.linspace(1e-4, 2e-2, 10))

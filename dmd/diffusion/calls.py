@@ -1,0 +1,29 @@
+"""How a network is called, by its class: from `(network, x, time, labels)` to its output F, of x's channels."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from dmd.types import Images, Labels, PerSample, Timesteps
+
+Call = Callable[[nn.Module, Images, Timesteps | PerSample, Labels | None], Images]
+"""One call of a network."""
+
+
+def positional(network: nn.Module, x: Images, time: Tensor, labels: Labels | None) -> Images:
+    """Of a network of pixels: `network(x, time, class_labels=…)`."""
+    return network(x, time, class_labels=labels, return_dict=False)[0]
+
+
+def transformer(network: nn.Module, x: Images, time: Tensor, labels: Labels | None) -> Images:
+    """Of a DiT, whose further channels are a learned variance, left out (Peebles & Xie 2023, section 3.1)."""
+    return network(x, timestep=time, class_labels=labels, return_dict=False)[0][:, : x.shape[1]]
+
+
+CALLS: dict[str, Call] = {"DiTTransformer2DModel": transformer}
+"""By class name; every other network has the call of a `UNet2DModel`."""
+
+
+def call_of(network: nn.Module) -> Call:
+    """The call of a network's class."""
+    return CALLS.get(type(network).__name__, positional)

@@ -67,8 +67,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     }
     asked = {"ours": (our_side, "ddim"), "theirs": (their_side, "ddim"), "products": (kept_side, "products")}
     times, facts = in_turns(sides, plan, finally_ask=asked)
-    scheduler = shipped.teacher.scheduler_config
-    nfe = count_nfe(scheduler, settings.solver, settings.num_steps, settings.timestep_spacing)
+    nfe = count_nfe(settings.solver, settings.num_steps)
     return {
         "batch": count,
         "network_calls_a_pair": nfe,

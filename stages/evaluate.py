@@ -77,7 +77,7 @@ def main(config: Config) -> None:
     drawn |= {name: evaluator.draw(models[name], name) for name in ("student_before", "student")}
     if not accelerator.is_main_process:
         return
-    nfe = count_nfe(teacher.scheduler_config, **solver)
+    nfe = count_nfe(settings.solver, settings.num_steps)
     scores: dict[str, Any] = {"run": run, "latency": times}
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])

@@ -119,7 +119,7 @@ class Bench:
         is_exact = (setting.solver, setting.num_steps) == EXACT and num_exact == noises.count
         images, labels, seconds = exact if exact is not None and is_exact else self.draw(setting, noises)
         scores = self.scorer.score_drawn(images, labels, samples)
-        row = {"nfe": count_nfe(self.teacher.scheduler_config, *setting[1:]), **scores}
+        row = {"nfe": count_nfe(setting.solver, setting.num_steps), **scores}
         if exact is not None:
             row["rmse_to_exact"] = float((images[:num_exact] - exact.images).square().mean().sqrt())
         return {**row, "seconds_per_image": seconds}

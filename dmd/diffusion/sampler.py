@@ -1,4 +1,4 @@
-"""The teacher's deterministic ODE, from noise to image, through diffusers' schedulers.
+"""The teacher's deterministic ODE, from noise to image: by the steps of `ode`, or through diffusers' schedulers.
 
 Every solver here integrates the probability-flow ODE (Song et al. 2021, eq. 13): z -> x0 is a function.
 The denoiser gives x0; each scheduler is handed `eps = (x_t - alpha_t x0) / sigma_t`, which all of them take.
@@ -12,20 +12,20 @@ from diffusers import (
     DDIMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
 
 from dmd.diffusion.denoiser import BaseDenoiser
+from dmd.diffusion.ode import integrate, step_times
 from dmd.diffusion.schedule import scale
 from dmd.types import Images, Labels
 
-SOLVERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
+ORDERS = {"euler": 1, "heun": 2}
+"""Solvers for any schedule, by name: how their error falls with the step. One of order 2 calls the network twice."""
+
+SCHEDULERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"set_alpha_to_one": True}),
-    "euler": (EulerDiscreteScheduler, {}),
-    "heun": (HeunDiscreteScheduler, {}),
     "dpmsolver++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "final_sigmas_type": "zero"}),
     "dpmsolver++3m": (
         DPMSolverMultistepScheduler,
@@ -34,29 +34,26 @@ SOLVERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "unipc": (UniPCMultistepScheduler, {"final_sigmas_type": "zero"}),
     "deis": (DEISMultistepScheduler, {}),
 }
-"""By name: diffusers' class, and what differs from its defaults."""
+"""Solvers for schedules of betas, by name: diffusers' class, and what differs from its defaults."""
+
+SOLVERS = (*ORDERS, *SCHEDULERS)
+"""All of them."""
 
 
 def build_scheduler(
     scheduler_config: Mapping[str, Any], solver: str, num_steps: int, timestep_spacing: str
 ) -> SchedulerMixin:
-    """A fresh deterministic scheduler for the schedule of `scheduler_config`, set to `num_steps`.
-
-    Raises:
-        ValueError: the solver is not one of `SOLVERS` (ancestral samplers draw fresh noise and are refused).
-    """
-    if solver not in SOLVERS:
-        raise ValueError(f"solver {solver!r} is not a deterministic ODE solver; take one of {', '.join(SOLVERS)}")
-    kind, options = SOLVERS[solver]
+    """A fresh one of `SCHEDULERS` for the schedule of `scheduler_config`, set to `num_steps`."""
+    kind, options = SCHEDULERS[solver]
     config = {**scheduler_config, "prediction_type": "epsilon", "timestep_spacing": timestep_spacing, "steps_offset": 0}
     scheduler = kind.from_config(config, **options)
     scheduler.set_timesteps(num_steps)
     return scheduler
 
 
-def count_nfe(scheduler_config: Mapping[str, Any], solver: str, num_steps: int, timestep_spacing: str) -> int:
+def count_nfe(solver: str, num_steps: int) -> int:
     """Network calls of one sample: one a step, but for Heun two a step and one for the last."""
-    return len(build_scheduler(scheduler_config, solver, num_steps, timestep_spacing).timesteps)
+    return 2 * num_steps - 1 if ORDERS.get(solver) == 2 else num_steps
 
 
 @torch.no_grad()
@@ -71,10 +68,22 @@ def sample(
 ) -> Images:
     """Integrate from noise `z` ~ N(0, I) to images; a pure function of its arguments.
 
-    `scheduler_config` is the teacher's; `solver` one of `SOLVERS`; `timestep_spacing` `leading` or `trailing`.
+    `scheduler_config` is the teacher's; `solver` one of `SOLVERS`; `timestep_spacing` `leading`, `trailing` or, for
+    `euler` and `heun`, `linspace`.
+
+    Raises:
+        ValueError: the solver is not one of `SOLVERS` (ancestral samplers draw fresh noise and are refused), or not one
+            for a schedule without betas.
     """
-    scheduler = build_scheduler(scheduler_config, solver, num_steps, timestep_spacing)
+    if solver not in SOLVERS:
+        raise ValueError(f"solver {solver!r} is not a deterministic ODE solver; take one of {', '.join(SOLVERS)}")
     schedule = denoiser.schedule
+    if solver in ORDERS:
+        times = step_times(schedule.num_timesteps, num_steps, timestep_spacing)
+        return integrate(denoiser, z, labels, times, ORDERS[solver])
+    if schedule.time_scale is not None:
+        raise ValueError(f"solver {solver!r} is for a schedule of betas; take one of {', '.join(ORDERS)}")
+    scheduler = build_scheduler(scheduler_config, solver, num_steps, timestep_spacing)
     x = z * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
         x_t = scheduler.scale_model_input(x, t).to(z.dtype)

@@ -35,7 +35,7 @@ class PairRecipe:
     @property
     def nfe(self) -> int:
         """Network calls a pair."""
-        return count_nfe(self.scheduler_config, self.solver, self.num_steps, self.timestep_spacing)
+        return count_nfe(self.solver, self.num_steps)
 
 
 def make_pairs(denoiser: BaseDenoiser, recipe: PairRecipe, rows: range) -> dict[str, Tensor]:

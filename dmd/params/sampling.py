@@ -12,8 +12,11 @@ Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc
 ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lcm")
 """Samplers that draw fresh noise at each step: no pair can be made with them."""
 
-Spacing = Literal["leading", "trailing"]
-"""How a solver's steps are laid over the T training timesteps: from 0 up, or from T - 1 down."""
+Spacing = Literal["leading", "trailing", "linspace"]
+"""How a solver's steps are laid over the T training timesteps: from 0 up, from T - 1 down, or with both ends."""
+
+ANY_SCHEDULE = ("euler", "heun")
+"""Solvers for any schedule; the others are for betas."""
 
 
 class Sampling(Section):
@@ -43,6 +46,15 @@ class Sampling(Section):
             raise ValueError(
                 f"timestep_spacing `leading` leaves out the noisiest timesteps with solver `{self.solver}` "
                 "(diffusers divides T by num_steps + 1); take `trailing`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spacing_has_timesteps(self) -> "Sampling":
+        if self.timestep_spacing == "linspace" and self.solver not in ANY_SCHEDULE:
+            raise ValueError(
+                f"timestep_spacing `linspace` belongs to the solvers {' and '.join(ANY_SCHEDULE)}: those of "
+                f"`{self.solver}` would fall between timesteps; take `trailing`"
             )
         return self
 

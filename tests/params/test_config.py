@@ -111,7 +111,7 @@ WRONG = {
     "t* < 0": ("distill.generator_timesteps", [-1], ["generator_timesteps.0", "-1", "greater than or equal to 0"]),
     "shorter schedule": ("teacher.schedule.num_train_timesteps", 500, ["generator_timesteps [500]", "0 … 499"]),
     "too many steps": ("evaluate.num_steps", 2000, ["evaluate.num_steps", "2000", "num_train_timesteps", "1000"]),
-    "no linspace": ("evaluate.timestep_spacing", "linspace", ["evaluate.timestep_spacing", "'linspace'", "trailing"]),
+    "linspace for betas": ("evaluate.timestep_spacing", "linspace", ["evaluate", "`linspace`", "euler and heun"]),
     "unknown spacing": ("pairs.timestep_spacing", "even", ["pairs.timestep_spacing", "'even'", "leading", "trailing"]),
     "unknown dataset": ("dataset.name", "imagenet", ["dataset.name", "'imagenet'", "mnist"]),
     "two sizes": ("dataset.image_shape", [1, 28], ["dataset.image_shape", "2"]),

@@ -19,6 +19,8 @@ NEUTRAL = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1",),
     "ACCELERATE_DYNAMO_BACKEND": ("no",),
     "ACCELERATE_DYNAMO_MODE": ("default",),
+    "ACCELERATE_TORCH_DEVICE": (),
+    "ACCELERATE_FP8_BACKEND": (),
     "ACCELERATE_LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),
     **dict.fromkeys(PLACES, SWITCH),
 }

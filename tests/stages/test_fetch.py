@@ -79,6 +79,7 @@ def no_network(monkeypatch) -> None:
 def params(root: Path, **changes: object) -> Path:
     """The repository's params with changes, keys with dots written as `__`."""
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text()) | {"guidance_scale": 1.0}
+    values["distill"]["matching"]["guidance_scale"] = None
     values["distill"]["perceptual"]["resolution"] = 32
     values["teacher"]["source"] = "assets/mnist-small/teacher"
     values["distill"]["perceptual"]["name"] = "pixel"

@@ -17,6 +17,7 @@ PICTURES: dict[str, object] = {
     "dataset.folder": "pictures",
     "dataset.num_classes": None,
     "guidance_scale": 1.0,
+    "distill.matching.guidance_scale": None,
 }
 
 

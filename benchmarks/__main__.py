@@ -16,6 +16,7 @@ import typer
 from benchmarks import (
     ancestral,
     bfloat16,
+    busy,
     cifar10,
     compiled,
     distill,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "compiled": compiled.measure,
     "bfloat16": bfloat16.measure,
     "threads": threads.measure,
+    "busy": busy.measure,
     "repro": repro.measure,
     "quality": quality.measure,
 }

@@ -1,6 +1,5 @@
 """Threads: a process with one for each core against a process with one, by the wall clock whatever clock was asked."""
 
-import os
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from benchmarks import distill
 from benchmarks.repeats import ratio, summary
 from benchmarks.workers import Jobs, Plan, Worker, in_turns
+from dmd.runtime.threads import usable_cores
 
 
 def ours(threads: int) -> Jobs:
@@ -18,7 +18,7 @@ def ours(threads: int) -> Jobs:
 
 def measure(plan: Plan) -> dict[str, Any]:
     """Seconds of an iteration and of its forward pass, and the ratios; nothing where the process has one core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if cores == 1:
         return {"ratios": {}}
     one, all_cores = Worker(ours, 1, tuned=True), Worker(ours, cores, tuned=True)

@@ -1,6 +1,7 @@
 """Sides of a comparison, each in a process of its own, their repeats in turns."""
 
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 from benchmarks.repeats import Seconds
 from stages.command import cli
@@ -47,16 +49,20 @@ def timed(job: Job) -> tuple[dict[str, float], Any]:
 class Worker:
     """A process that prepares its jobs once, then does and times one at a time when told to."""
 
-    def __init__(self, build: Callable[..., Jobs], *arguments: Any, tuned: bool) -> None:
+    def __init__(
+        self, build: Callable[..., Jobs], *arguments: Any, tuned: bool, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Prepare to run `build(*arguments)`; `tuned` sets the allocator as this project's stages do."""
         context = multiprocessing.get_context("spawn")
         self._connection, self._theirs = context.Pipe()
+        self._environment = dict(environment or {})
         # No daemon: those may not have children, which a data loader is.
         self._process = context.Process(target=_serve, args=(self._theirs, tuned, build, arguments))
 
     def __enter__(self) -> Self:
         """Start the process, and wait until the jobs are prepared."""
-        self._process.start()
+        with patch.dict(os.environ, self._environment):
+            self._process.start()
         self._theirs.close()
         self._connection.recv()
         return self

@@ -1,6 +1,10 @@
 """The benchmarks compare like with like: the peers' images and losses are ours, and the floor is what is counted."""
 
+import os
 import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import torch
 import yaml
 
 from benchmarks import __main__ as commands
-from benchmarks import evaluation, peers, repro, threads
+from benchmarks import busy, evaluation, peers, repro
 from benchmarks.distill import differences, floor_weights
 from benchmarks.half_precision import Half
 from benchmarks.one_step import best_solver
@@ -20,7 +24,7 @@ from benchmarks.record import write_tables
 from benchmarks.repeats import combine, ratio
 from benchmarks.shipped import CIFAR10, Shipped, count_parameters
 from benchmarks.textbook import TextbookLoop
-from benchmarks.workers import Plan
+from benchmarks.workers import Plan, Worker
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.sampler import sample
 from dmd.distill.distiller import Distiller
@@ -163,11 +167,34 @@ def test_the_network_of_cifar10_has_its_parameters() -> None:
 
 def test_what_cannot_be_compared_here_leaves_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "RESULTS", tmp_path)
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     (tmp_path / "threads.json").write_text("kept")
     commands.run("threads", Plan(1))
     assert (tmp_path / "threads.json").read_text() == "kept"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_worker_has_the_environment_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "3")
+    asked = {"asked": partial(os.getenv, "GOMP_SPINCOUNT")}
+    with Worker(dict, asked, tuned=False, environment={"GOMP_SPINCOUNT": "7"}) as worker:
+        assert worker.run("asked")[1] == "7"
+    assert os.environ["GOMP_SPINCOUNT"] == "3"
+
+
+def test_a_process_is_busy_as_long_as_the_job_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says who it is; the job waits to read that."""
+    said = tmp_path / "said"
+    code = f"import os, pathlib, time; pathlib.Path({str(said)!r}).write_text(f'{{os.getpid()}}.'); time.sleep(60)"
+    monkeypatch.setattr(busy, "SPIN", (sys.executable, "-c", code))
+
+    def job() -> None:
+        while not (said.is_file() and said.read_text().endswith(".")):
+            time.sleep(0.01)
+
+    busy.beside_a_busy_core(job)()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text().strip(".")), 0)
 
 
 @pytest.mark.skipif(not repro.has(repro.BEFORE), reason="needs the whole history: git fetch --unshallow")

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from dmd.commands.compare import compare
+from dmd.commands.draw import draw
 from dmd.commands.export import export
 from dmd.commands.methods import methods
 from dmd.commands.recipe import recipe
@@ -16,7 +17,10 @@ from dmd.commands.sweep import sweep
 from dmd.commands.timesteps import timesteps
 from stages.command.errors import short_errors
 
-COMMANDS: tuple[Callable[..., None], ...] = (recipe, compare, methods, sweep, steps, timesteps, spread, export)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(draw, recipe, compare, methods, sweep, steps, timesteps, spread),
+    export,
+)
 """In the order of `dmd --help`. A command's name is its function's, its help the docstring."""
 
 

@@ -17,9 +17,10 @@ from dmd.commands.app import COMMANDS, app, guarded
 from tests.architecture.sources import python_files, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["recipe", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export"]
+NAMES = ["draw", "recipe", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export"]
 HEAVY = {"torch", "pandas", "scipy", "diffusers", "accelerate", "dvc", "matplotlib", "pydantic", "onnxruntime"}
 MISSING = {
+    "draw": ("models/mnist-small/generator", "distill", ["params.yaml", "x.png"]),
     "sweep": ("data/mnist-small/pairs", "pairs", ["params.yaml", "table.csv", "--axis", "alpha=1"]),
     "steps": ("models/mnist-small/teacher", "teacher", ["params.yaml", "table.csv"]),
     "timesteps": ("models/mnist-small/teacher", "teacher", ["params.yaml", "table.csv"]),

@@ -1,0 +1,166 @@
+"""What `dmd draw` draws from: a generator, a teacher or a pipeline of many steps, loaded from wherever it lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate import Accelerator
+from pydantic import ValidationError
+
+from dmd.commands.arguments import require
+from dmd.diffusion.generator import Generator
+from dmd.diffusion.sampler import count_nfe
+from dmd.evaluate.models import many_step_model
+from dmd.models.backbones import load_backbone
+from dmd.models.compatibility import without_own_betas
+from dmd.models.pipeline import load_generator
+from dmd.models.teacher import Teacher
+from dmd.params.config import load_config
+from dmd.params.sampling import Sampling
+from dmd.runtime.files import load_json
+from dmd.runtime.places import Places
+from dmd.teacher.scheduler import canonical_scheduler, scheduler_config
+from dmd.types import Model
+
+DEFAULTS = {"solver": "unipc", "num_steps": 20, "timestep_spacing": "trailing", "batch_size": 1}
+"""How a teacher draws that no params speak of."""
+
+
+class Wishes(NamedTuple):
+    """What was asked for on the command line; None leaves it to the params or to `DEFAULTS`."""
+
+    teacher: bool = False
+    solver: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+    @property
+    def of_a_teacher(self) -> bool:
+        """Whether any of it is for a model of many steps alone."""
+        return (self.solver, self.steps, self.guidance) != (None, None, None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that draws, and what it must be given."""
+
+    title: str
+    model: Model
+    image_shape: tuple[int, ...]
+    num_classes: int | None
+    calls: int
+    """Network calls an image."""
+    seed: int = 0
+
+    def choose(self, classes: Sequence[int] | None) -> list[int] | None:
+        """The classes that are drawn in turn: all, or those asked for; none of an unconditional model.
+
+        Raises:
+            ValueError: one is asked for that the model has not; names it and what there is.
+        """
+        if self.num_classes is None:
+            if classes is not None:
+                raise ValueError(f"{self.title} has no classes; leave --labels away")
+            return None
+        wrong = [label for label in classes or () if not 0 <= label < self.num_classes]
+        if wrong:
+            raise ValueError(f"--labels {wrong[0]}: {self.title} has the classes 0 … {self.num_classes - 1}")
+        return list(range(self.num_classes) if classes is None else classes)
+
+
+def load_source(path: Path, wishes: Wishes) -> Source:
+    """The model of a folder, or of the system of a params file.
+
+    Raises:
+        ValueError: there is none, it has parts that cannot be drawn from here, or does not what was wished for.
+    """
+    if path.is_file():
+        return _of_params(path, wishes)
+    if wishes.teacher:
+        raise ValueError(f"--teacher belongs to a params file, which {path} is not; name the teacher's folder itself")
+    _check_parts(path / "model_index.json")
+    parts = (path / "unet", path / "scheduler") if (path / "unet").is_dir() else (path, path)
+    if not (parts[0] / "config.json").is_file() or not (parts[1] / "scheduler_config.json").is_file():
+        raise ValueError(
+            f"{path}: neither a params file nor a folder with the config.json of a network and a scheduler"
+        )
+    scheduler = load_json(parts[1] / "scheduler_config.json")
+    if scheduler.get("trained_betas") and parts[0] != path:
+        return _one_step(path, wishes)  # a generator's betas are a table of its own, which ends at t*
+    backbone = load_backbone(parts[0])
+    described = canonical_scheduler(without_own_betas(load_json(parts[0] / "config.json"), scheduler))
+    return _many_steps(str(path), Teacher(backbone, scheduler_config(backbone, described)), wishes, DEFAULTS)
+
+
+def _of_params(path: Path, wishes: Wishes) -> Source:
+    config = load_config(path)
+    places, dataset = Places(config.system), config.dataset
+    if not wishes.teacher:
+        return _one_step(require(places.generator, "distill"), wishes, dataset.image_shape, config.seed)
+    if wishes.guidance is None:
+        wishes = wishes._replace(guidance=config.guidance_scale)
+    teacher, settings = (
+        Teacher.load(require(places.teacher, "teacher")),
+        config.evaluate.model_dump(include=set(DEFAULTS)),
+    )
+    known = dataset.image_shape, dataset.num_classes, config.seed
+    return _many_steps(str(places.teacher), teacher, wishes, settings, *known)
+
+
+def _check_parts(index: Path) -> None:
+    """Refuse a pipeline whose unet does not draw pixels by itself; what its index leaves out, or sets, is no part."""
+    values = load_json(index) if index.is_file() else {}
+    named = {key: value[0] for key, value in values.items() if isinstance(value, list) and value and key[0] != "_"}
+    others = sorted({key for key, library in named.items() if isinstance(library, str)} - {"unet", "scheduler"})
+    if others:
+        raise ValueError(f"{index}: has {', '.join(others)} besides a unet and a scheduler; only models of pixels draw")
+
+
+def _one_step(folder: Path, wishes: Wishes, image_shape: tuple[int, ...] | None = None, seed: int = 0) -> Source:
+    if wishes.of_a_teacher:
+        raise ValueError(
+            f"{folder}: a generator has its own steps and no guidance; leave --solver, --steps and --guidance away, or "
+            "name a teacher"
+        )
+    generator: Generator = load_generator(folder).to(Accelerator().device)
+    classes, config = load_json(folder / "model_index.json").get("num_classes"), generator.denoiser.backbone.config
+    return Source(str(folder), generator, image_shape or _shape(config), classes, generator.nfe, seed)
+
+
+def _many_steps(
+    title: str,
+    teacher: Teacher,
+    wishes: Wishes,
+    settings: dict[str, Any],
+    image_shape: tuple[int, ...] | None = None,
+    num_classes: int | None = None,
+    seed: int = 0,
+) -> Source:
+    config, scale = teacher.backbone.config, 1.0 if wishes.guidance is None else wishes.guidance
+    embeddings = config.num_class_embeds
+    if num_classes is None and embeddings is not None:
+        num_classes = embeddings if scale == 1.0 else embeddings - 1
+    asked = {"solver": wishes.solver, "num_steps": wishes.steps}
+    sampling = _sampling(settings | {name: value for name, value in asked.items() if value is not None})
+    sampling.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "draw")
+    model = many_step_model(teacher, sampling, scale, num_classes, Accelerator().device)
+    calls = count_nfe(teacher.scheduler_config, sampling.solver, sampling.num_steps, sampling.timestep_spacing)
+    return Source(title, model, image_shape or _shape(config), num_classes, calls, seed)
+
+
+def _sampling(values: dict[str, Any]) -> Sampling:
+    try:
+        return Sampling.model_validate(values)
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in error.errors())
+        raise ValueError(f"--solver {values['solver']} --steps {values['num_steps']}: {'; '.join(told)}") from error
+
+
+def _shape(config: Any) -> tuple[int, int, int]:
+    """Channels, height and width of what a network takes."""
+    size = config.sample_size
+    if size is None:
+        raise ValueError("the network's config.json has no sample_size; write the images' height there")
+    height, width = (size, size) if isinstance(size, int) else size
+    return config.in_channels, height, width

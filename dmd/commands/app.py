@@ -10,6 +10,7 @@ from dmd.commands.compare import compare
 from dmd.commands.draw import draw
 from dmd.commands.export import export
 from dmd.commands.methods import methods
+from dmd.commands.publish import publish
 from dmd.commands.recipe import recipe
 from dmd.commands.spread import spread
 from dmd.commands.steps import steps
@@ -19,7 +20,7 @@ from stages.command.errors import short_errors
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(draw, recipe, compare, methods, sweep, steps, timesteps, spread),
-    export,
+    *(export, publish),
 )
 """In the order of `dmd --help`. A command's name is its function's, its help the docstring."""
 

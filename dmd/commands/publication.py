@@ -1,0 +1,59 @@
+"""What is published of a system: the generator's files, the run's pictures, and the card that shows them."""
+
+from pathlib import Path
+
+import yaml
+
+from dmd.runtime.places import Places
+
+Content = Path | bytes
+"""A file, or what is to be one."""
+
+CARD = "README.md"
+
+SAMPLES = {
+    "samples_teacher.png": "the teacher",
+    "samples_before.png": "one call of it, before",
+    "samples_student.png": "one call of the generator",
+}
+"""The pictures of the same noises, side by side in the card."""
+
+OTHERS = {"history.png": "Fixed noises as the training went on.", "losses.png": "The losses."}
+"""Pictures below them."""
+
+
+def collect(places: Places, lock: Path, repository: str) -> dict[str, Content]:
+    """Everything that goes, by its name on the Hub.
+
+    Of the generator's folder that is what `lock` knows; hidden files stay.
+
+    Raises:
+        ValueError: the folder holds a file that no stage wrote; names it.
+    """
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+    parts = [Path(out["path"]) for stage in stages.values() for out in stage["outs"]]
+    files: dict[str, Content] = {}
+    for path in sorted(path for path in places.generator.rglob("*") if path.is_file()):
+        name = path.relative_to(places.generator)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if not any(path.is_relative_to(part) for part in parts):
+            raise ValueError(f"{path} was written by no stage; move it elsewhere, it would be published")
+        files[name.as_posix()] = path
+    card = (places.generator / CARD).read_text(encoding="utf-8")
+    files[CARD] = published_card(card, places.generator.as_posix(), repository).encode()
+    return files | {f"pictures/{name}": places.metrics / name for name in (*SAMPLES, *OTHERS)}
+
+
+def published_card(card: str, folder: str, repository: str) -> str:
+    """The report's card with the address on the Hub in place of the `folder`, and with pictures."""
+    row = " | ".join(f"![{caption}](pictures/{name})" for name, caption in SAMPLES.items())
+    table = f"| {' | '.join(SAMPLES.values())} |\n{'|---' * len(SAMPLES)}|\n| {row} |"
+    more = "\n\n".join(f"{caption}\n\n![{caption}](pictures/{name})" for name, caption in OTHERS.items())
+    moved = card.replace(f'"{folder}"', f'"{repository}"').rstrip("\n")
+    return f"{moved}\n\n## Pictures\n\nThe same noises in all three:\n\n{table}\n\n{more}\n"
+
+
+def size_of(content: Content) -> int:
+    """Bytes."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size

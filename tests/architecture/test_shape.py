@@ -11,7 +11,7 @@ MAX_FUNCTION_LINES = 40
 FILES = python_files(*CODE)
 ROOMS = (
     *("fetch", "teacher", "pairs", "distill", "evaluate", "report"),
-    *("models", "datasets", "features", "diffusion", "training", "params", "runtime", "commands"),
+    *("models", "datasets", "features", "diffusion", "training", "params", "runtime", "commands", "library"),
 )
 FOLDERS = (
     "assets",

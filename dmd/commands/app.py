@@ -12,6 +12,7 @@ from dmd.commands.export import export
 from dmd.commands.methods import methods
 from dmd.commands.publish import publish
 from dmd.commands.recipe import recipe
+from dmd.commands.runs import runs
 from dmd.commands.spread import spread
 from dmd.commands.steps import steps
 from dmd.commands.sweep import sweep
@@ -19,7 +20,7 @@ from dmd.commands.timesteps import timesteps
 from stages.command.errors import short_errors
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(draw, recipe, compare, methods, sweep, steps, timesteps, spread),
+    *(draw, recipe, runs, compare, methods, sweep, steps, timesteps, spread),
     *(export, publish),
 )
 """In the order of `dmd --help`. A command's name is its function's, its help the docstring."""

@@ -17,7 +17,7 @@ from dmd.commands.app import COMMANDS, app, guarded
 from tests.architecture.sources import python_files, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["draw", "recipe", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export", "publish"]
+NAMES = ["draw", "recipe", "runs", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export", "publish"]
 HEAVY = {"torch", "pandas", "scipy", "diffusers", "accelerate", "dvc", "matplotlib", "pydantic", "onnxruntime"}
 MISSING = {
     "draw": ("models/mnist-small/generator", "distill", ["params.yaml", "x.png"]),

@@ -64,33 +64,59 @@ def make_repository(folder: Path) -> Path:
     return folder
 
 
+def keep_secrets(folder: Path, secrets: Mapping[str, str]) -> None:
+    """Write settings of the remote into the file of DVC's that git ignores."""
+    for name, value in secrets.items():
+        run(folder, "dvc", "remote", "modify", "--local", "storage", name, value)
+
+
 def there_and_back(origin: Path, url: str, settings: Mapping[str, str], secrets: Mapping[str, str]) -> Path:
     """Push `origin`'s outputs to the remote at `url`, clone, pull, and reproduce the clone from its cache; the clone.
 
     `settings` go into git with the remote's address, `secrets` into the file of DVC's that git ignores.
     """
-
-    def keep_secrets(folder: Path) -> None:
-        for name, value in secrets.items():
-            run(folder, "dvc", "remote", "modify", "--local", "storage", name, value)
-
     run(origin, "dvc", "remote", "add", "--default", "storage", url)
     for name, value in settings.items():
         run(origin, "dvc", "remote", "modify", "storage", name, value)
-    keep_secrets(origin)
+    keep_secrets(origin, secrets)
     commit(origin, "a remote")
     run(origin, "dvc", "push", "--run-cache", "dvc.yaml")
 
     clone = origin.with_name("clone")
     run(origin.parent, "git", "clone", "-q", str(origin), str(clone))
     assert not (clone / "data").exists()
-    keep_secrets(clone)
+    keep_secrets(clone, secrets)
     run(clone, "dvc", "pull", "--run-cache", "dvc.yaml")
     assert tree(clone) == tree(origin)
     said = run(clone, "dvc", "repro", "dvc.yaml")
     assert "Running stage" not in said
     assert "Data and pipelines are up to date" in said
     return clone
+
+
+def check_an_experiment_travels(origin: Path, secrets: Mapping[str, str]) -> None:
+    """Save an experiment in a clone of `origin`, push it there, and take it up in another clone, by the remote."""
+    mine, other = (origin.with_name(name) for name in ("mine", "other"))
+    for clone in (mine, other):
+        run(origin.parent, "git", "clone", "-q", str(origin), str(clone))
+        keep_secrets(clone, secrets)
+    for name, value in {"user.name": "test", "user.email": "test@localhost"}.items():
+        run(mine, "git", "config", name, value)
+    run(mine, "dvc", "pull", "dvc.yaml")
+    weights, params = Path("models/mnist-small/generator/unet/bytes"), (mine / "params.yaml").read_text("utf-8")
+    (mine / weights).write_bytes(b"of another seed")
+    (mine / "params.yaml").write_text(params.replace("seed: 0", "seed: 1"), encoding="utf-8")
+    run(mine, "dvc", "commit", "--force", "dvc.yaml")
+    run(mine, "dvc", "exp", "save", "--name", "seed-1")
+    run(mine, "dvc", "exp", "push", "origin", "seed-1")
+
+    run(other, "dvc", "exp", "pull", "origin", "seed-1")
+    run(other, "dvc", "exp", "branch", "seed-1", "another")
+    run(other, "git", "checkout", "-q", "another")
+    run(other, "dvc", "checkout", "dvc.yaml")
+    assert (other / weights).read_bytes() == b"of another seed" != (origin / weights).read_bytes()
+    assert tree(other) == tree(mine)
+    assert "seed: 1" in (other / "params.yaml").read_text(encoding="utf-8")
 
 
 def check_reproduces_from_the_cache(origin: Path, clone: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from tests.pipeline.remotes import (
     ROOT,
+    check_an_experiment_travels,
     check_reproduces_from_the_cache,
     check_tells_nothing,
     free_port,
@@ -43,6 +44,7 @@ def origin(finished: Path, tmp_path: Path) -> Path:
 def test_a_folder_serves_as_a_remote(origin: Path, tmp_path: Path) -> None:
     clone = there_and_back(origin, str(tmp_path / "remote"), {}, {})
     check_reproduces_from_the_cache(origin, clone)
+    check_an_experiment_travels(origin, {})
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_an_ssh_server_serves_as_a_remote(origin: Path, ssh: tuple[int, Path], t
     assert "Everything is up to date" in run(origin, "dvc", "push", "dvc.yaml")
     check_tells_nothing(clone, {"keyfile": str(key)})
     check_reproduces_from_the_cache(origin, clone)
+    check_an_experiment_travels(origin, {"keyfile": str(key)})
 
 
 @pytest.mark.slow
@@ -120,3 +123,4 @@ def test_an_s3_server_serves_as_a_remote(origin: Path, s3: str) -> None:
     assert "Everything is up to date" in run(origin, "dvc", "push", "dvc.yaml")
     check_tells_nothing(clone, keys)
     check_reproduces_from_the_cache(origin, clone)
+    check_an_experiment_travels(origin, keys)

@@ -17,6 +17,7 @@ FOLDERS = (
     "assets",
     "dmd",
     "docs/decisions",
+    "examples",
     "metrics/mnist-small",
     "benchmarks",
     "pipelines/celeba",

@@ -36,7 +36,7 @@ def main(config: Config) -> None:
         found = check_agreement(
             *teacher.configs, schedule, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
         )
-        config.check_timesteps(found["num_train_timesteps"])
+        config.check_schedule(found)
 
     perceptual = config.distill.perceptual.name
     features = config.evaluate.features

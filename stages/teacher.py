@@ -7,6 +7,7 @@ import torch
 
 from dmd.datasets.registry import load_dataset
 from dmd.models.compatibility import check_agreement, without_own_betas
+from dmd.models.karras import is_karras
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
 from dmd.runtime.files import file_sha256, save_json, whole_folder
@@ -40,12 +41,12 @@ def bring(config: Config, out: Path) -> None:
     found = check_agreement(
         network, described, wanted, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
     )
-    config.check_timesteps(found["num_train_timesteps"])
+    config.check_schedule(found)
     backbone = Teacher.load(source).backbone
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
-        scheduler = scheduler_config(backbone, canonical_scheduler(described))
+        scheduler = scheduler_config(backbone, canonical_scheduler(found))
         keep(Teacher(backbone, scheduler), part, read_json(source / "origin.json"))
 
 
@@ -57,7 +58,9 @@ def fresh(config: Config) -> Teacher:
     torch.manual_seed(config.seed)
     embeds = None if classes is None else classes + 1
     backbone = build_backbone(network.model_dump(), schedule.model_dump(), config.dataset.image_shape, embeds)
-    described = {"_class_name": "DDPMScheduler", **schedule.model_dump(), "clip_sample": False}
+    described = canonical_scheduler(schedule.model_dump())
+    if not is_karras(described):
+        described = {"_class_name": "DDPMScheduler", **described}
     made = {"_class_name": type(backbone).__name__, **backbone.config}  # held to what an import must pass
     check_agreement(made, described, None, config.dataset.image_shape, classes, **config.asked_of_the_network)
     return Teacher(backbone, scheduler_config(backbone, described))

@@ -17,9 +17,11 @@ from dmd.diffusion.guidance import with_guidance
 from dmd.diffusion.sampler import count_nfe, sample
 from dmd.evaluate.latency import TimedModel
 from dmd.evaluate.noises import Noises
+from dmd.models.karras import is_karras
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
-from dmd.params.sampling import Sampling
+from dmd.params.karras import KarrasSchedule
+from dmd.params.sampling import ANY_SCHEDULE, Sampling
 from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
 from dmd.runtime.places import Places
 from dmd.runtime.work_folder import work_folder
@@ -78,6 +80,8 @@ class Bench:
         self.config, self.scorer = config, Scorer(config, config.evaluate.num_samples)
         self.teacher = Teacher.load(teacher)
         self.sha256 = folder_sha256(teacher)[:8]
+        edm = is_karras(self.teacher.scheduler_config)
+        self.exact_solution = (without_betas(EXACT[0]), EXACT[1]) if edm else EXACT
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
 
     def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
@@ -103,7 +107,7 @@ class Bench:
         path = self.work / f"exact-{guidance_scale:g}-{count}.safetensors"
         noises = replace(self.scorer.noises, count=count)
         if not path.exists():
-            drawn = self.draw(Setting(guidance_scale, *EXACT, "trailing"), noises)
+            drawn = self.draw(Setting(guidance_scale, *self.exact_solution, "trailing"), noises)
             save_tensors(path, {"images": drawn.images, "seconds": torch.tensor(drawn.seconds_per_image)})
         kept = load_tensors(path)
         return Drawn(kept["images"].to(noises.device), noises.batch(0, count)[1], kept["seconds"].item())
@@ -116,7 +120,7 @@ class Bench:
         """
         noises = replace(self.scorer.noises, count=samples * num_sets)
         exact = self.exact(setting.guidance_scale, num_exact) if num_exact else None
-        is_exact = (setting.solver, setting.num_steps) == EXACT and num_exact == noises.count
+        is_exact = (setting.solver, setting.num_steps) == self.exact_solution and num_exact == noises.count
         images, labels, seconds = exact if exact is not None and is_exact else self.draw(setting, noises)
         scores = self.scorer.score_drawn(images, labels, samples)
         row = {"nfe": count_nfe(setting.solver, setting.num_steps), **scores}
@@ -126,12 +130,23 @@ class Bench:
 
 
 def choose(config: Config, scale: float, samples: int, sets: int, exact: int) -> list[Plan]:
-    """What is drawn unless rows are named: ROWS, EXACT_ROWS, and the evaluation's solver without guidance."""
-    own = config.evaluate
-    plan = [(read_setting(text, scale), samples, sets) for text in ROWS]
-    plan += [(read_setting(text, scale), exact, 1) for text in EXACT_ROWS if exact]
+    """What is drawn unless rows are named: ROWS, EXACT_ROWS, and the evaluation's solver without guidance.
+
+    Of an EDM teacher, those rows that need no betas.
+    """
+    own, rows, exact_rows = config.evaluate, ROWS, EXACT_ROWS
+    if isinstance(config.teacher.schedule, KarrasSchedule):
+        rows, exact_rows = ([without_betas(text) for text in texts] for texts in (rows, exact_rows))
+        rows = [text for text in rows if text.split()[0] in ANY_SCHEDULE]
+    plan = [(read_setting(text, scale), samples, sets) for text in rows]
+    plan += [(read_setting(text, scale), exact, 1) for text in exact_rows if exact]
     unguided = Setting(1.0, own.solver, own.num_steps, own.timestep_spacing)
     return plan if scale == 1 else [*plan, (unguided, samples, sets)]
+
+
+def without_betas(text: str) -> str:
+    """A row with Euler's steps for those of DDIM, which are the same and need betas."""
+    return text.replace("ddim", "euler")
 
 
 def read_setting(text: str, scale: float) -> Setting:

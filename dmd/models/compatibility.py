@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from dmd.diffusion.guidance import check_null_class
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import BACKBONES, check_checkpointing
+from dmd.models.karras import is_karras, karras_values, laid_out, noise_table
 from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass
+from dmd.params.karras import KarrasSchedule
 from dmd.params.section import Section
 from dmd.params.teacher import Schedule
 
@@ -25,20 +27,22 @@ OTHER_BETAS = ("trained_betas", "rescale_betas_zero_snr", "snr_shift_scale", "us
 def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     """The noise schedule that a scheduler's config describes, by `SCHEDULE_KEYS`.
 
-    What the config does not say is its class's own default, as diffusers reads it. The bounds are those of
-    `teacher.schedule`.
+    What the config does not say is its class's own default, as diffusers reads it. An EDM teacher's has the keys of a
+    `KarrasSchedule` instead. The bounds are those of `teacher.schedule`.
 
     Raises:
-        ValueError: the class has no betas (variance exploding, EDM and flow models), they are changed by one of
+        ValueError: the class has no betas (variance exploding and flow models), they are changed by one of
             `OTHER_BETAS`, or a value is out of bounds; names key and value.
     """
+    if is_karras(scheduler_config):
+        return _validate(KarrasSchedule, karras_values(scheduler_config), "scheduler_config.json").model_dump()
     name = scheduler_config.get("_class_name", "DDPMScheduler")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
     known = inspect.signature(kind).parameters if inspect.isclass(kind) else {}
     if not set(SCHEDULE_KEYS) <= set(known):
         raise ValueError(
             f"scheduler_config.json: _class_name is {name!r}, which is no scheduler with betas that diffusers knows; "
-            "set teacher.source to a variance-preserving model"
+            "set teacher.source to a variance-preserving or EDM model"
         )
     for key in sorted(known.keys() & OTHER_BETAS):
         value = scheduler_config.get(key, known[key].default)
@@ -73,14 +77,14 @@ def check_agreement(
     Args:
         config: the network's.
         scheduler_config: its scheduler's.
-        schedule: the params' values of `SCHEDULE_KEYS`; None takes the checkpoint's.
+        schedule: the params' values of `teacher.schedule`; None takes the checkpoint's.
         image_shape: channels, height, width.
         num_classes: None for an unconditional model; a conditional one may have a null class on top.
         guidance_scale: any but 1.0 needs the null class.
         gradient_checkpointing: true needs a network with blocks for it.
 
     Returns:
-        The checkpoint's values of `SCHEDULE_KEYS`.
+        The checkpoint's values of `teacher.schedule`; of an EDM teacher, in the table that the params want.
 
     Raises:
         ValueError: they disagree, or the params ask for what the network has not; names key, values and the cure.
@@ -88,10 +92,10 @@ def check_agreement(
     network = _check_network(config, image_shape, num_classes)
     check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
-    found = training_schedule(without_own_betas(config, scheduler_config))
+    found = laid_out(training_schedule(without_own_betas(config, scheduler_config)), schedule)
     if schedule is not None:
         _compare(schedule, found)
-    _check_betas(found)
+    _check_noise(found)
     check_own_schedule(network, found)
     check_images_pass(config, image_shape)
     return found
@@ -101,8 +105,14 @@ def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> N
     """Hold a schedule against a network that has one of its own (`teapearce`), or a row for each timestep.
 
     Raises:
-        ValueError: they disagree; names the key and both values.
+        ValueError: they disagree, or the schedule is EDM's and the network cannot be told noise levels; names the key
+            and both values.
     """
+    if is_karras(schedule) and not network.takes_levels:
+        raise ValueError(
+            "config.json: a network that looks its times up cannot be told EDM's noise levels; set teacher.source to a "
+            "UNet2DModel with time_embedding_type positional"
+        )
     for key, value in network.own_schedule.items():
         if schedule[key] != value:
             raise ValueError(
@@ -119,8 +129,8 @@ def check_own_schedule(network: NetworkConfig, schedule: Mapping[str, Any]) -> N
 
 def _compare(schedule: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Hold the params' schedule against the checkpoint's."""
-    cosine = found["beta_schedule"] == "squaredcos_cap_v2"  # its betas follow from T alone
-    for key in SCHEDULE_KEYS:
+    cosine = found.get("beta_schedule") == "squaredcos_cap_v2"  # its betas follow from T alone
+    for key in ("prediction_type", *found):  # which comes first, since the other keys belong to it
         if schedule[key] != found[key] and not (cosine and key in ("beta_start", "beta_end")):
             raise ValueError(
                 f"teacher.schedule.{key} is {schedule[key]!r}, but the checkpoint was trained with {found[key]!r}: the "
@@ -128,12 +138,15 @@ def _compare(schedule: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             )
 
 
-def _check_betas(schedule: Mapping[str, Any]) -> None:
-    """Refuse betas that leave no signal, or are none in float32."""
+def _check_noise(schedule: Mapping[str, Any]) -> None:
+    """Refuse betas that leave no signal, and noise levels that are none in float32."""
     try:
-        NoiseSchedule.from_scheduler(diffusers.DDPMScheduler.from_config(dict(schedule)))
+        if is_karras(schedule):
+            noise_table(schedule)
+        else:
+            NoiseSchedule.from_scheduler(diffusers.DDPMScheduler.from_config(dict(schedule)))
     except ValueError as error:
-        values = ", ".join(f"{key} {schedule[key]}" for key in SCHEDULE_KEYS)
+        values = ", ".join(f"{key} {value}" for key, value in schedule.items())
         raise ValueError(
             f"scheduler_config.json: no schedule of noise: {values}: {error}; set teacher.source to another model"
         ) from error

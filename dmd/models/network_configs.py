@@ -36,6 +36,11 @@ class NetworkConfig(Section):
         """The values of `teacher.schedule` that the network was made for, where it knows any."""
         return {}
 
+    @property
+    def takes_levels(self) -> bool:
+        """Whether the network may be told EDM's noise levels for timesteps: fractions, and below zero."""
+        return False
+
 
 class UNet2DConfig(NetworkConfig):
     """Of diffusers' `UNet2DModel`, with its defaults."""
@@ -81,6 +86,11 @@ class UNet2DConfig(NetworkConfig):
     def timesteps(self) -> int | None:
         """The rows of a learned embedding."""
         return self.num_train_timesteps if self.time_embedding_type == "learned" else None
+
+    @property
+    def takes_levels(self) -> bool:
+        """Sines and cosines take any number."""
+        return self.time_embedding_type == "positional"
 
 
 class TeaPearceConfig(NetworkConfig):

@@ -2,7 +2,8 @@
 
 A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call the network at t* and, as no timestep is
 left below, return its x0. So `DDIMPipeline` draws an unconditional `UNet2DModel` with `num_inference_steps=1`; a model
-with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`.
+with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`. A network
+with EDM's preconditioning is drawn by `ConsistencyModelPipeline`, with classes or without (`edm_pipeline.py`).
 """
 
 import shutil
@@ -11,13 +12,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, ModelMixin, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, DiffusionPipeline, ModelMixin, UNet2DModel
 
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
+from dmd.models.edm_pipeline import build_edm_pipeline, is_edm_scheduler, load_edm_generator
+from dmd.models.karras import is_karras
 from dmd.runtime.files import load_json, save_json, whole_folder
 from dmd.runtime.handed import read_json
 
@@ -47,12 +50,11 @@ def save_generator(
         ValueError: t* is outside the schedule.
     """
     pipeline = build_pipeline(backbone, scheduler_config, generator_timesteps, num_classes)
-    plain = isinstance(pipeline, DDIMPipeline)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
         shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
         index = load_json(part / "model_index.json")
-        if not plain:
+        if isinstance(pipeline, one_step.OneStepPipeline):
             index["_class_name"] = ["one_step", "OneStepPipeline"]
         code = network_file(backbone)
         if code is not None:
@@ -69,7 +71,7 @@ def build_pipeline(
     scheduler_config: Mapping[str, Any],
     generator_timesteps: int | Sequence[int],
     num_classes: int | None,
-) -> DDIMPipeline | one_step.OneStepPipeline:
+) -> DiffusionPipeline:
     """diffusers' own pipeline where it draws what the generator does, else `one_step.py`'s.
 
     Raises:
@@ -78,6 +80,8 @@ def build_pipeline(
     timesteps = [generator_timesteps] if isinstance(generator_timesteps, int) else list(generator_timesteps)
     if any(later >= earlier for earlier, later in pairwise(timesteps)):
         raise ValueError(f"generator_timesteps {timesteps} do not fall; sort them from noise to image")
+    if is_karras(scheduler_config):
+        return build_edm_pipeline(backbone, scheduler_config, timesteps)
     scheduler = one_step_scheduler(scheduler_config, timesteps[0])
     if num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel):
         return DDIMPipeline(backbone, scheduler)
@@ -106,6 +110,8 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
 
 def load_generator(folder: Path) -> Generator:
     """The generator of a folder that `save_generator` wrote; reads `unet/`, `scheduler/` and `model_index.json`."""
+    if is_edm_scheduler(folder / "scheduler"):
+        return load_edm_generator(folder)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
     denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)

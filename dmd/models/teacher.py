@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler, ModelMixin
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import load_backbone
+from dmd.models.karras import is_karras, noise_table
 from dmd.runtime.files import save_json
 from dmd.runtime.handed import read_json
 
@@ -39,9 +40,12 @@ class Teacher:
     @property
     def schedule(self) -> NoiseSchedule:
         """The schedule the network was trained under."""
+        if is_karras(self.scheduler_config):
+            return noise_table(self.scheduler_config)
         return NoiseSchedule.from_scheduler(DDPMScheduler.from_config(dict(self.scheduler_config)))
 
     @property
     def denoiser(self) -> Denoiser:
         """The network as a denoiser; shares its weights."""
-        return Denoiser(self.backbone, self.schedule, self.scheduler_config.get("prediction_type", "epsilon"))
+        prediction, config = self.scheduler_config.get("prediction_type", "epsilon"), self.scheduler_config
+        return Denoiser(self.backbone, self.schedule, prediction, config.get("sigma_data", 0.5))

@@ -3,6 +3,7 @@
 Nothing outside `stages` and `tools` reads a `Config`; the core takes plain arguments, or one section of `dmd.params`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,9 @@ from dmd.params.dataset import Dataset
 from dmd.params.dialect import read_yaml
 from dmd.params.distill import Distill
 from dmd.params.fetch import MIRRORS, Fetch
-from dmd.params.sampling import Evaluate, Pairs
+from dmd.params.sampling import ANY_SCHEDULE, Evaluate, Pairs
 from dmd.params.section import Section
-from dmd.params.teacher import MADE_HERE, Teacher
+from dmd.params.teacher import MADE_HERE, SCHEDULE_TAGS, Teacher
 
 
 class ConfigError(ValueError):
@@ -44,9 +45,9 @@ class Config(Section):
     evaluate: Evaluate
 
     @model_validator(mode="after")
-    def _timesteps_agree(self) -> "Config":
+    def _schedule_agrees(self) -> "Config":
         if self.teacher.schedule is not None:  # else `fetch` and `teacher` compare with the checkpoint's
-            self.check_timesteps(self.teacher.schedule.num_train_timesteps)
+            self.check_schedule(self.teacher.schedule.model_dump())
         return self
 
     @property
@@ -56,12 +57,13 @@ class Config(Section):
         guidance_scale = next((scale for scale in self._guidance_scales.values() if scale != 1.0), 1.0)
         return {"guidance_scale": guidance_scale, "gradient_checkpointing": checkpointing}
 
-    def check_timesteps(self, total: int) -> None:
-        """Hold t* and the solvers' steps against a schedule of `total` timesteps.
+    def check_schedule(self, schedule: Mapping[str, Any]) -> None:
+        """Hold t* and the solvers against the values of a `teacher.schedule`.
 
         Raises:
-            ValueError: t* lies outside, or a solver's steps do not fit; names key, value and cure.
+            ValueError: t* lies outside, or a solver or its steps do not fit; names key, value and cure.
         """
+        total = schedule["num_train_timesteps"]
         if self.distill.generator_timesteps[0] >= total:
             raise ValueError(
                 f"distill.generator_timesteps {list(self.distill.generator_timesteps)} go outside the schedule: "
@@ -69,6 +71,21 @@ class Config(Section):
             )
         self.pairs.check_timesteps(total, "pairs")
         self.evaluate.check_timesteps(total, "evaluate")
+        if schedule["prediction_type"] == "edm":
+            self._check_edm()
+
+    def _check_edm(self) -> None:
+        for key, solver in (("pairs.solver", self.pairs.solver), ("evaluate.solver", self.evaluate.solver)):
+            if solver not in ANY_SCHEDULE:
+                raise ValueError(
+                    f"{key} {solver} is for a schedule of betas, and the teacher's is EDM's; take "
+                    f"{' or '.join(ANY_SCHEDULE)}"
+                )
+        if len(self.distill.generator_timesteps) > 1:
+            raise ValueError(
+                f"distill.generator_timesteps {list(self.distill.generator_timesteps)}: a generator with EDM's "
+                "preconditioning is saved as a pipeline of one step; give one timestep"
+            )
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> "Config":
@@ -152,7 +169,7 @@ def parse_config(values: Any, path: Path) -> Config:
 
 def _sentence(item: Any) -> str:
     """One pydantic error as `key: what is allowed (got value)`."""
-    key = ".".join(str(part) for part in item["loc"]) or "params"
+    key = ".".join(str(part) for part in item["loc"] if part not in SCHEDULE_TAGS) or "params"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or correct its spelling (got {item['input']!r})"

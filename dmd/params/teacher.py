@@ -1,11 +1,12 @@
 """The params of the pretrained model: where it comes from, or how it is trained."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dmd.params.backbone import Backbone
+from dmd.params.karras import KarrasSchedule
 from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
 
 MADE_HERE = ("train", "random")
@@ -46,6 +47,22 @@ class Schedule(Section):
         return self
 
 
+BETAS, SIGMAS = SCHEDULE_TAGS = "(betas)", "(sigmas)"
+"""Pydantic's names for the two kinds of schedule; they are in no params file."""
+
+
+def _kind(values: Any) -> str:
+    given = values.get("prediction_type") if isinstance(values, dict) else getattr(values, "prediction_type", None)
+    return SIGMAS if given == "edm" else BETAS
+
+
+AnySchedule = Annotated[
+    Annotated[Schedule, Tag(BETAS)] | Annotated[KarrasSchedule, Tag(SIGMAS)],
+    Discriminator(_kind),
+]
+"""A schedule, by its `prediction_type`."""
+
+
 class Training(Section):
     """How `teacher.source: train` trains."""
 
@@ -69,8 +86,9 @@ class Training(Section):
     """Half of the images, drawn anew at each look, are seen in a mirror."""
     max_grad_norm: Annotated[float, Field(gt=0)]
     """Gradient norms are clipped here."""
-    max_snr: Annotated[float, Field(gt=0)]
-    """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556)."""
+    max_snr: Annotated[float, Field(gt=0)] | None
+    """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556); with
+    prediction `edm`, by min(1 / c_out², max_snr). None = no bound."""
     mixed_precision: MixedPrecision = None
     """`bf16`: passes under autocast to bfloat16, faster where the device has it, and rounded."""
     workers: Count | None = None
@@ -88,7 +106,7 @@ class Teacher(Section):
     model's page on the Hub is taken as its id."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
-    schedule: Schedule | None
+    schedule: AnySchedule | None
     """None takes the checkpoint's."""
     backbone: Backbone | None = None
     training: Training | None = None
@@ -110,6 +128,12 @@ class Teacher(Section):
         for name in needed.get(self.source, ()):
             if getattr(self, name) is None:
                 raise ValueError(f"source `{self.source}` needs the section `{name}`")
+        edm = isinstance(self.schedule, KarrasSchedule)
+        if edm and self.source in MADE_HERE and self.backbone is not None and self.backbone.kind != "unet2d":
+            raise ValueError(
+                f"backbone.kind `{self.backbone.kind}` has a table of times, and cannot be told the noise levels of "
+                "prediction_type `edm`; take unet2d"
+            )
         if self.revision is not None and (self.source in MADE_HERE or "://" in self.source):
             raise ValueError(f"revision {self.revision} is of a hub id, but source is {self.source!r}; set it to null")
         return self

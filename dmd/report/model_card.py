@@ -21,6 +21,12 @@ pipeline = DDIMPipeline.from_pretrained("{folder}")
 images = pipeline(batch_size=10, num_inference_steps=1).images
 images[0].save("sample.png")"""
 
+EDM = """from diffusers import ConsistencyModelPipeline
+
+pipeline = ConsistencyModelPipeline.from_pretrained("{folder}")
+images = pipeline(batch_size={count}{classes}).images
+images[0].save("sample.png")"""
+
 COPY = "To keep or pass on the generator, copy this folder: `save_pretrained` leaves its code out."
 
 HOW_CONDITIONAL = (
@@ -42,6 +48,11 @@ HOW_UNCONDITIONAL = (
 HOW_STOCK = (
     "The scheduler saved here ends at the generator's timestep, so one step of DDIM is the whole way to the image; "
     "more steps than one are not what it was trained for."
+)
+
+HOW_EDM = (
+    "The pipeline's one step goes all the way to the image; more steps than one are not what it was trained for. A "
+    "model with classes takes `batch_size` of them as the list `class_labels`."
 )
 
 CARD = """---
@@ -99,8 +110,8 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     num_classes = dataset["num_classes"]
     labels = list(range(num_classes or 0))[:10]
     snippet, how = (UNCONDITIONAL, HOW_UNCONDITIONAL) if num_classes is None else (CONDITIONAL, HOW_CONDITIONAL)
-    if scores.get("run", {}).get("pipeline") == "DDIMPipeline":
-        snippet, how = STOCK, HOW_STOCK
+    stock = {"DDIMPipeline": (STOCK, HOW_STOCK), "ConsistencyModelPipeline": (EDM, HOW_EDM)}
+    snippet, how = stock.get(scores.get("run", {}).get("pipeline"), (snippet, how))
     columns = [distance, "fd_to_teacher", "class_accuracy", "nfe", "seconds_per_image"]
     table = score_table(scores)
     hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}
@@ -108,7 +119,9 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
         front=_front_matter(params, scores, distance).to_yaml(),
         title=f"{params['system']}: one-step generator",
         what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
-        snippet=snippet.format(folder=folder, labels=labels),
+        snippet=snippet.format(
+            folder=folder, labels=labels, count=len(labels) or 10, classes=f", class_labels={labels}" if labels else ""
+        ),
         how=how.format(last=(num_classes or 0) - 1),
         num_samples=_samples(scores["student"]),
         scores=markdown_table(table[[name for name in columns if name in table]]),

@@ -58,7 +58,6 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
     """What was used; index: parameter, columns: `this run` and, for a system of the talk, `the talk`."""
     teacher, pairs, distill = params["teacher"], params["pairs"], params["distill"]
     schedule = teacher["schedule"]
-    betas = schedule and f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}"
     epochs = distill["steps"] * distill["pairs_batch_size"] / pairs["count"]
     values = {
         "images": " × ".join(map(str, params["dataset"]["image_shape"])),
@@ -70,7 +69,7 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
         "batch size": f"{distill['batch_size']} noises + {distill['pairs_batch_size']} pairs",
         "epochs of the pairs": f"{epochs:.4g}",
         "steps": f"{distill['steps']:,}",
-        "betas": betas or "the checkpoint's",
+        **_noise(schedule),
         "timesteps T": f"{schedule['num_train_timesteps']:,}" if schedule else "the checkpoint's",
         "generator timestep t*": ", ".join(map(str, distill["generator_timesteps"])),
         "matching": _matching(distill),
@@ -82,6 +81,15 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
     table = pd.DataFrame({"this run": {name: value for name, value in values.items() if value is not None}})
     talk = TALK.get(params["system"])
     return table if talk is None else table.assign(**{"the talk": pd.Series(dict(talk))})
+
+
+def _noise(schedule: Mapping[str, Any] | None) -> dict[str, str]:
+    """The betas of a schedule, or the sigmas of an EDM teacher's."""
+    if schedule is None:
+        return {"betas": "the checkpoint's"}
+    if schedule["prediction_type"] == "edm":
+        return {"sigmas": f"{schedule['sigma_min']:g} … {schedule['sigma_max']:g}, rho {schedule['rho']:g}"}
+    return {"betas": f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}"}
 
 
 def _matching(distill: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from diffusers import ModelMixin
 
-from dmd.models.compatibility import check_own_schedule, training_schedule
+from dmd.models.compatibility import check_own_schedule
 from dmd.models.network_configs import TeaPearceConfig
 from dmd.models.teapearce import TeaPearceUNet, trained_betas
 
@@ -23,11 +23,11 @@ def scheduler_config(backbone: ModelMixin, config: Mapping[str, Any]) -> dict[st
     return {**config, "trained_betas": trained_betas(**own)}
 
 
-def canonical_scheduler(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's config with the training schedule alone: what every later stage reads.
+def canonical_scheduler(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config of the training schedule alone: what every later stage reads.
 
     `clip_sample`, `thresholding` and the like hold a predicted x0 in [-1, 1] at each step of a sampler, of diffusers'
     DDIM too. Here they are left out, whatever the checkpoint says: pairs solve the probability-flow ODE of the network
     as it is, the same with every solver, and the scores of distillation are the network's own.
     """
-    return {**training_schedule(scheduler_config), "clip_sample": False}
+    return {**schedule, "clip_sample": False}

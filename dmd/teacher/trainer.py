@@ -97,7 +97,9 @@ class TeacherTrainer:
     def update(self, step: int) -> Tensor:
         """One optimiser update on batch `step`; returns this process's loss."""
         batch = self._noised(self._ahead(step))
-        weight = self._weight(batch["t"]).clamp(max=self.settings.max_snr)
+        weight = self._weight(batch["t"])
+        if self.settings.max_snr is not None:
+            weight = weight.clamp(max=self.settings.max_snr)
         loss = denoising_loss(self.denoiser(batch["x_t"], batch["t"], batch.get("labels")), batch["x0"], weight)
         self.learner.descend(loss, step, {"loss": loss})
         self.average.step(self.backbone.parameters())

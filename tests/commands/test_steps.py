@@ -1,9 +1,15 @@
 """Rows of the teacher's table: what can be asked for, and what is refused before any image is drawn."""
 
+from pathlib import Path
+
 import pytest
 import typer
 
-from dmd.commands.teacher_steps import ROWS, Setting, read_setting
+from dmd.commands.teacher_steps import ROWS, Setting, choose, read_setting
+from dmd.params.config import load_config
+from dmd.params.sampling import ANY_SCHEDULE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_row_of_the_choice_is_a_setting() -> None:
@@ -21,3 +27,10 @@ def test_the_spacing_is_trailing_unless_it_is_named() -> None:
 def test_a_row_that_the_params_would_refuse_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match=text):
         read_setting(text, 1.5)
+
+
+def test_the_choice_for_an_edm_teacher_needs_no_betas() -> None:
+    plans = choose(load_config(ROOT / "pipelines/mnist-edm/params.yaml"), 1.25, 20, 2, 10)
+    assert {setting.solver for setting, *_ in plans} == set(ANY_SCHEDULE)
+    assert (Setting(1.25, "euler", 1000, "trailing"), 10, 1) in plans
+    assert len(set(plans)) == len(plans)

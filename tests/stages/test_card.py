@@ -17,6 +17,7 @@ from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.pipeline import save_generator
 from dmd.models.teapearce import TeaPearceUNet
 from dmd.params.config import load_config
+from dmd.params.karras import KarrasSchedule
 from dmd.report.model_card import model_card
 from tests.stages.made_up import scores
 
@@ -37,22 +38,27 @@ def unet2d(num_classes):
     )
 
 
+BETAS, EDM = dict(DDPMScheduler().config), KarrasSchedule(prediction_type="edm").model_dump()
+
+
 @pytest.mark.parametrize(
-    ("network", "num_classes", "size"),
+    ("network", "num_classes", "size", "scheduler"),
     [
-        (lambda: unet2d(10), 10, 28),
-        (lambda: unet2d(None), None, 28),
-        (lambda: TeaPearceUNet(width=8), 10, 28),
-        (lambda: CelebAUNet(width=8), None, 32),
+        (lambda: unet2d(10), 10, 28, BETAS),
+        (lambda: unet2d(None), None, 28, BETAS),
+        (lambda: TeaPearceUNet(width=8), 10, 28, BETAS),
+        (lambda: CelebAUNet(width=8), None, 32, BETAS),
+        (lambda: unet2d(10), 10, 28, EDM),
+        (lambda: unet2d(None), None, 28, EDM),
     ],
-    ids=["unet2d with classes", "unet2d", "teapearce", "celeba"],
+    ids=["unet2d with classes", "unet2d", "teapearce", "celeba", "edm with classes", "edm"],
 )
-def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, size):
+def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, size, scheduler):
     params = load_config(ROOT / "params.yaml").model_dump(mode="json")
     params["dataset"]["num_classes"] = num_classes
     folder = tmp_path / "models" / "mnist-small" / "generator"
     torch.manual_seed(0)
-    save_generator(folder, network(), dict(DDPMScheduler().config), 240, num_classes)
+    save_generator(folder, network(), scheduler, 240, num_classes)
     index = json.loads((folder / "model_index.json").read_text())["_class_name"]
 
     made = scores()

@@ -14,6 +14,7 @@ from stages.teacher import fresh
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"mnist-small": 645_113, "mnist": 6_585_601, "celeba": 426_691, "cifar10": 35_746_307}
+PARAMETERS["mnist-edm"] = PARAMETERS["mnist-small"]
 
 
 @pytest.mark.parametrize(

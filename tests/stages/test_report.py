@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from dmd.params.config import load_config
+from dmd.params.karras import KarrasSchedule
 from dmd.report.metrics_folder import round_floats, thin
 from dmd.report.model_card import markdown_table
 from dmd.report.tables import parameter_table, score_table, steps_table
@@ -209,6 +210,8 @@ def test_tables_say_what_was_used():
     assert used["betas"] == "0.0001 … 0.02, linear"
     left = params | {"teacher": params["teacher"] | {"schedule": None}}
     assert parameter_table(left, {}).loc["betas", "this run"] == "the checkpoint's"
+    edm = params | {"teacher": params["teacher"] | {"schedule": KarrasSchedule(prediction_type="edm").model_dump()}}
+    assert parameter_table(edm, {}).loc["sigmas", "this run"] == "0.002 … 80, rho 7"
     assert used["epochs of the pairs"] == "10"
     assert used["pre-computed pairs"].startswith("12,800")
     assert "total parameters" not in used

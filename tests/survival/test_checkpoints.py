@@ -4,18 +4,18 @@ import inspect
 import json
 import random
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import diffusers
 import pytest
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin
+from diffusers import CMStochasticIterativeScheduler, DDPMScheduler, EDMEulerScheduler, SchedulerMixin
 
 from dmd.models.backbones import BACKBONES
-from dmd.models.compatibility import OTHER_BETAS, SCHEDULE_KEYS, check_agreement
+from dmd.models.compatibility import OTHER_BETAS, SCHEDULE_KEYS, check_agreement, training_schedule
 from dmd.params.backbone import CelebA, TeaPearce, UNet2D
 from dmd.teacher.network import build_backbone
-from dmd.teacher.scheduler import canonical_scheduler
 from tests.survival.figures import keep
 
 SCHEDULE = {
@@ -71,7 +71,7 @@ def check_used(config: dict[str, Any], scheduler: dict[str, Any], system: str) -
     if system == "TeaPearceUNet":
         numbers.pop("trained_betas", None)
     kind: type[SchedulerMixin] = getattr(diffusers, scheduler.get("_class_name", "DDPMScheduler"))
-    found, wanted = canonical_scheduler({**scheduler, "trained_betas": None}), kind.from_config(numbers)
+    found, wanted = training_schedule({**scheduler, "trained_betas": None}), kind.from_config(numbers)
     assert torch.equal(DDPMScheduler.from_config(found).betas, wanted.betas)
     assert found["prediction_type"] == wanted.config.prediction_type
     _, shape, classes = SYSTEMS[system]
@@ -109,6 +109,23 @@ def test_the_unchanged_configs_are_used() -> None:
         config = {"_class_name": system, **made.config}
         check_agreement(config, SCHEDULE, None, shape, classes)
         check_used(config, SCHEDULE, system)
+
+
+@pytest.mark.parametrize("kind", [EDMEulerScheduler, CMStochasticIterativeScheduler])
+def test_odd_levels_of_an_edm_scheduler_are_refused_by_file_and_key_or_taken(kind: Any) -> None:
+    described = {"_class_name": kind.__name__, "sigma_min": 0.0 if "Iterative" in kind.__name__ else 0.002}
+    taken = 0
+    for key in ("sigma_max", "sigma_data", "rho"):
+        for value in chain(*ODD.values()):
+            try:
+                found = training_schedule({**described, key: value})
+            except ValueError as error:
+                assert str(error).startswith("scheduler_config.json: "), (key, value)  # noqa: PT017
+                assert key in str(error), (key, value)  # noqa: PT017
+            else:
+                assert found[key] == float(value)
+                taken += 1
+    assert taken > 9
 
 
 def test_a_hundred_odd_configs_are_refused_or_used() -> None:

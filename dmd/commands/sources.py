@@ -13,7 +13,7 @@ from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.models import many_step_model
 from dmd.models.backbones import load_backbone
-from dmd.models.compatibility import without_own_betas
+from dmd.models.compatibility import training_schedule, without_own_betas
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
@@ -89,7 +89,9 @@ def load_source(path: Path, wishes: Wishes) -> Source:
     if scheduler.get("trained_betas") and parts[0] != path:
         return _one_step(path, wishes)  # a generator's betas are a table of its own, which ends at t*
     backbone = load_backbone(parts[0])
-    described = canonical_scheduler(without_own_betas(load_json(parts[0] / "config.json"), scheduler))
+    described = canonical_scheduler(
+        training_schedule(without_own_betas(load_json(parts[0] / "config.json"), scheduler))
+    )
     return _many_steps(str(path), Teacher(backbone, scheduler_config(backbone, described)), wishes, DEFAULTS)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
+from dmd.fetch.adm_checkpoint import import_checkpoint
 from dmd.fetch.archived_teacher import archive_origin, import_archive
 from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
 from dmd.fetch.downloads import DownloadError
@@ -64,8 +65,8 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     """What `teacher.source` names; of a model on the Hub only the descriptions are downloaded.
 
     Args:
-        source: a local folder, a hub id `org/name` or `org/name@commit`, the address of a published archive, `train`
-            or `random`.
+        source: a local folder, a file of tensors with ADM's names, a hub id `org/name` or `org/name@commit`, the
+            address of a published archive, `train` or `random`.
         revision: the commit of a hub id, where the id names none; None takes the newest.
         downloads: the folder of downloads; `hub/<org>--<name>/<revision>` in it is used without the network.
         timeout: seconds that the hub may stay silent.
@@ -80,10 +81,8 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     """
     if source in MADE_HERE:
         return None
-    if given(Path(source)).is_dir():
-        if revision is not None:
-            raise ValueError(f"teacher.revision {revision} is of a hub id, but {source} is a folder; set it to null")
-        return _local(given(Path(source)), {"source": source})
+    if given(Path(source)).exists():
+        return _on_disk(given(Path(source)), source, revision, downloads)
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
     source, revision = _hub_id(source, revision)
@@ -128,6 +127,14 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
     make_folder(folder, fill)
 
 
+def _on_disk(path: Path, source: str, revision: str | None, downloads: Path) -> TeacherSource:
+    """A folder, or a file of tensors, converted."""
+    if revision is not None:
+        kind = "folder" if path.is_dir() else "file"
+        raise ValueError(f"teacher.revision {revision} is of a hub id, but {source} is a {kind}; set it to null")
+    return _local(path if path.is_dir() else import_checkpoint(path, downloads), {"source": source})
+
+
 def _local(folder: Path, origin: dict[str, str]) -> TeacherSource:
     return TeacherSource(folder, Layout.find(folder), origin, lambda name: folder / name)
 
@@ -137,7 +144,7 @@ def _hub_id(source: str, revision: str | None) -> tuple[str, str | None]:
     name, _, commit = source.partition("@")
     if not HUB_ID.fullmatch(name):
         raise ValueError(
-            f"teacher.source {source!r}: no such folder, and no hub id `org/name`; or take `train` or `random`"
+            f"teacher.source {source!r}: no such folder or file, and no hub id `org/name`; or take `train` or `random`"
         )
     if commit and revision not in (None, commit):
         raise ValueError(f"teacher.source names the commit {commit}, teacher.revision {revision}; set that to null")

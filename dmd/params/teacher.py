@@ -101,9 +101,9 @@ class Teacher(Section):
     """The pretrained model."""
 
     source: Annotated[str, Field(min_length=1)]
-    """A local folder in diffusers' format, a hub id (`org/name` or `org/name@commit`), the address of a known archive
-    (`dmd.fetch.archived_teacher`), `train`, or `random`: initial weights, to try a system out. The address of a
-    model's page on the Hub is taken as its id."""
+    """A local folder in diffusers' format, a file of tensors (`dmd.fetch.adm_checkpoint`), a hub id (`org/name` or
+    `org/name@commit`), the address of a known archive (`dmd.fetch.archived_teacher`), `train`, or `random`: initial
+    weights, to try a system out. The address of a model's page on the Hub is taken as its id."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
     schedule: AnySchedule | None

@@ -14,6 +14,8 @@ from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.models import many_step_model
 from dmd.models.backbones import load_backbone
 from dmd.models.compatibility import training_schedule, without_own_betas
+from dmd.models.edm_pipeline import is_one_step
+from dmd.models.karras import is_karras
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
@@ -86,13 +88,14 @@ def load_source(path: Path, wishes: Wishes) -> Source:
             f"{path}: neither a params file nor a folder with the config.json of a network and a scheduler"
         )
     scheduler = load_json(parts[1] / "scheduler_config.json")
-    if scheduler.get("trained_betas") and parts[0] != path:
+    if (scheduler.get("trained_betas") or is_one_step(scheduler)) and parts[0] != path:
         return _one_step(path, wishes)  # a generator's betas are a table of its own, which ends at t*
     backbone = load_backbone(parts[0])
     described = canonical_scheduler(
         training_schedule(without_own_betas(load_json(parts[0] / "config.json"), scheduler))
     )
-    return _many_steps(str(path), Teacher(backbone, scheduler_config(backbone, described)), wishes, DEFAULTS)
+    settings = DEFAULTS | ({"solver": "heun"} if is_karras(described) else {})
+    return _many_steps(str(path), Teacher(backbone, scheduler_config(backbone, described)), wishes, settings)
 
 
 def _of_params(path: Path, wishes: Wishes) -> Source:
@@ -147,7 +150,7 @@ def _many_steps(
     sampling = _sampling(settings | {name: value for name, value in asked.items() if value is not None})
     sampling.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "draw")
     model = many_step_model(teacher, sampling, scale, num_classes, Accelerator().device)
-    calls = count_nfe(teacher.scheduler_config, sampling.solver, sampling.num_steps, sampling.timestep_spacing)
+    calls = count_nfe(sampling.solver, sampling.num_steps)
     return Source(title, model, image_shape or _shape(config), num_classes, calls, seed)
 
 

@@ -22,6 +22,9 @@ from dmd.runtime.handed import read_json
 
 SCHEDULER = CMStochasticIterativeScheduler.__name__
 
+ONE_STEP = 2
+"""Levels in the scheduler of a generator, sigma* and the end; a teacher's has more."""
+
 
 def build_edm_pipeline(
     backbone: ModelMixin, scheduler_config: Mapping[str, Any], timesteps: Sequence[int]
@@ -41,7 +44,7 @@ def build_edm_pipeline(
     if scheduler_config["time_scale"] != TIME_SCALES[SCHEDULER]:
         backbone = hold_time(backbone, schedule.time(t))
     scheduler = CMStochasticIterativeScheduler(
-        num_train_timesteps=2,
+        num_train_timesteps=ONE_STEP,
         sigma_min=0.0,
         sigma_max=schedule.sigma(t).item(),
         sigma_data=scheduler_config["sigma_data"],
@@ -63,6 +66,11 @@ def hold_time(backbone: ModelMixin, time: torch.Tensor) -> ModelMixin:
 def is_edm_scheduler(folder: Path) -> bool:
     """Whether a generator's `scheduler/` is of this file's pipelines."""
     return read_json(folder / "scheduler_config.json").get("_class_name") == SCHEDULER
+
+
+def is_one_step(scheduler_config: Mapping[str, Any]) -> bool:
+    """Whether a scheduler's config is of a generator of this file, not of an EDM teacher."""
+    return scheduler_config.get("_class_name") == SCHEDULER and scheduler_config.get("num_train_timesteps") == ONE_STEP
 
 
 def load_edm_generator(folder: Path) -> Generator:

@@ -41,6 +41,7 @@ T_STAR = 300
 PARAMS = yaml.safe_load((Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8"))
 CHANGES = {"generator_timesteps": (T_STAR,), "steps": 2, "batch_size": 2, "pairs_batch_size": 2, "warmup_steps": 0}
 CHANGES |= {"history_epochs": 1, "learning_rate_schedule": "constant"}
+CHANGES |= {"matching": PARAMS["distill"]["matching"] | {"guidance_scale": None}}
 
 
 def network_like_cifar10(backbone: ModelMixin) -> ModelMixin:

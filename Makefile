@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help setup repro bench test test-slow browser screenshot lint format tables transcripts lock clean
+.PHONY: help setup repro demo recording bench test test-slow browser screenshot lint format tables transcripts lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,14 @@ $(STAMP): pyproject.toml requirements.lock
 repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system
 	$(BIN)/dvc repro $(SYSTEM_FILE)
 
+demo: $(STAMP) ## a page that draws in the browser, of SYSTEM; trains its generator first where there is none
+	test -d models/$(SYSTEM)/generator/unet || $(BIN)/dvc repro $(SYSTEM_FILE):distill
+	$(BIN)/dmd demo build $(SYSTEM)
+	$(BIN)/dmd demo serve
+
+recording: browser ## docs/demo.webp, the page that `make demo` built, on a walk
+	$(BIN)/python -m tools.record_demo
+
 bench: $(STAMP) ## measure against the floor and against public libraries; writes benchmarks/results and the pages that show it
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m tools.tables
@@ -35,13 +43,13 @@ bench: $(STAMP) ## measure against the floor and against public libraries; write
 test: $(STAMP) browser ## the tests, without those marked slow or gpu
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
-browser: ## Chromium for the test of the report page, from Debian's packages, where it is missing
+browser: ## Chromium for the tests of pages, from Debian's packages, where it is missing
 	@if { command -v chromium || command -v google-chrome; } >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
-		echo "neither root nor sudo: install $(BROWSER), or the test of the report page is skipped"; exit 0; fi; \
+		echo "neither root nor sudo: install $(BROWSER), or the tests of pages are skipped"; exit 0; fi; \
 	$$as apt-get -qq update && \
 	$$as env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(BROWSER) >/dev/null || \
-		echo "apt-get has not installed $(BROWSER): the test of the report page is skipped"
+		echo "apt-get has not installed $(BROWSER): the tests of pages are skipped"
 
 screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
 	$$(command -v chromium || command -v google-chrome) --headless --no-sandbox --disable-gpu --hide-scrollbars \

@@ -16,6 +16,7 @@ import typer
 from benchmarks import (
     ancestral,
     bfloat16,
+    browser,
     busy,
     cifar10,
     compiled,
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "bfloat16": bfloat16.measure,
     "threads": threads.measure,
     "busy": busy.measure,
+    "browser": browser.measure,
     "repro": repro.measure,
     "quality": quality.measure,
 }

@@ -21,6 +21,7 @@ BARS = {
     "time_to_quality_before_over_after": ("≥ 2.5", "≥ 4"),
     "busy_core_over_idle": ("≤ 2.2", "≤ 1.8"),
     "idle_iteration_after_over_before": ("≤ 1.1", "≤ 1"),
+    "browser_teacher_default_over_student": ("≥ 5", ""),
     "cifar10_distill_over_floor": ("", "≤ 1.15"),
     "cifar10_pairs_over_ddim_pipeline": ("", "≥ 1.2"),
 }

@@ -1,4 +1,4 @@
-"""The generator as one ONNX graph, which onnxruntime draws with."""
+"""The generator and the teacher's denoiser as ONNX graphs, which onnxruntime runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import onnxruntime
 import torch
 
+from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.types import Images, Labels
 
@@ -17,10 +18,7 @@ def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     A generator of several steps has the noise of each step but the first as a further input, of z's shape. A batch may
     have any size, 1 included.
     """
-    backbone: Any = generator.denoiser.backbone
-    size = backbone.config.sample_size
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    z = torch.zeros(2, backbone.config.in_channels, *sides)
+    z = torch.zeros(2, *image_shape(generator))
     labels = {"labels": torch.zeros(2, dtype=torch.int64)} if conditional else {}
     eps = [torch.zeros_like(z) for _ in range(generator.nfe - 1)]
     batch = {0: torch.export.Dim("batch")}
@@ -35,6 +33,32 @@ def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
         external_data=False,
         verbose=False,
     )
+
+
+def export_denoiser(denoiser: BaseDenoiser, shape: Sequence[int], path: Path, conditional: bool) -> None:
+    """Write one call of `denoiser`, guidance included, on the CPU, to `path`, for one image of `shape`.
+
+    Inputs `x_t`, `t` and `labels` if it is conditional; output `images`, the x0.
+    """
+    whole = torch.zeros(1, dtype=torch.int64)
+    inputs = {"x_t": torch.zeros(1, *shape), "t": whole} | ({"labels": whole.clone()} if conditional else {})
+    torch.onnx.export(
+        denoiser.eval(),
+        (),
+        path,
+        kwargs=inputs,
+        input_names=list(inputs),
+        output_names=["images"],
+        external_data=False,
+        verbose=False,
+    )
+
+
+def image_shape(generator: Generator) -> tuple[int, ...]:
+    """[C, H, W] of the network's images."""
+    backbone: Any = generator.denoiser.backbone
+    size = backbone.config.sample_size
+    return (backbone.config.in_channels, *((size, size) if isinstance(size, int) else tuple(size)))
 
 
 def is_conditional(generator: Generator) -> bool:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.architecture.sources import ROOT
 
@@ -45,6 +46,13 @@ def broken_links(page: str) -> list[str]:
 
 def test_the_readme_is_read_in_minutes() -> None:
     assert (ROOT / "README.md").stat().st_size <= README_BYTES, "move what is not for a first reader to docs/"
+
+
+def test_the_recording_moves_and_is_light() -> None:
+    path = ROOT / "docs" / "demo.webp"
+    assert path.stat().st_size <= 2**20, "record fewer frames: tools/record_demo.py"
+    with Image.open(path) as recording:
+        assert getattr(recording, "n_frames", 1) > 10
 
 
 @pytest.mark.parametrize("page", SHORT)

@@ -13,11 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dmd.commands.app import COMMANDS, app, guarded
+from dmd.commands.app import COMMANDS, GROUPS, app, guarded
 from tests.architecture.sources import python_files, tree_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["draw", "recipe", "runs", "compare", "methods", "sweep", "steps", "timesteps", "spread", "export", "publish"]
+PAIRS = ["demo build", "demo serve"]
 HEAVY = {"torch", "pandas", "scipy", "diffusers", "accelerate", "dvc", "matplotlib", "pydantic", "onnxruntime"}
 MISSING = {
     "draw": ("models/mnist-small/generator", "distill", ["params.yaml", "x.png"]),
@@ -27,6 +28,7 @@ MISSING = {
     "spread": ("models/mnist-small/generator", "distill", ["params.yaml", "table.csv"]),
     "export": ("models/mnist-small/generator", "distill", ["models/mnist-small/generator", "x.onnx"]),
     "publish": ("models/mnist-small/generator", "report", ["org/name"]),
+    "demo": ("models/mnist-small/teacher", "teacher", ["build", "mnist-small"]),
 }
 
 
@@ -54,7 +56,9 @@ def test_the_console_script_lists_every_command(tmp_path: Path) -> None:
     assert script.is_file(), "run `make setup`"
     done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
     listed = dict(re.findall(r"^  (\w+)  +(\S.*)$", done.stdout.partition("Commands:")[2], re.MULTILINE))
-    assert list(listed) == [command.__name__ for command in COMMANDS] == NAMES
+    assert [command.__name__ for command in COMMANDS] == NAMES
+    assert [f"{name} {command.__name__}" for name, (_, commands) in GROUPS.items() for command in commands] == PAIRS
+    assert list(listed) == [*NAMES, *GROUPS]
     assert not [text for text in listed.values() if text.endswith("...")], "a first sentence is too long for the list"
 
 
@@ -75,16 +79,19 @@ def test_the_list_is_quick_since_it_loads_nothing_heavy() -> None:
     assert not HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PAIRS])
 def test_help_says_what_is_read_and_written_with_an_example_that_parses(name: str) -> None:
-    result = call(name, "--help")
+    words = name.split()
+    result = call(*words, "--help")
     assert result.exit_code == 0, result.output
     lines = dict(re.findall(r"^  (Reads|Writes|Example) +(.+)$", result.output, re.MULTILINE))
     assert set(lines) == {"Reads", "Writes", "Example"}
-    program, named, *arguments = shlex.split(lines["Example"])
-    assert (program, named) == ("dmd", name)
-    command: Any = typer.main.get_command(app).commands[name]
-    assert command.make_context(name, arguments).params
+    program, *arguments = shlex.split(lines["Example"])
+    assert [program, *arguments[: len(words)]] == ["dmd", *words]
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]
+    assert command.make_context(name, arguments[len(words) :]).params
 
 
 @pytest.mark.parametrize("name", ["sweep", "steps", "timesteps", "spread"])

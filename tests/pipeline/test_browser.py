@@ -1,42 +1,27 @@
 """What `report` writes, opened in headless Chromium, narrow and wide, light and dark."""
 
 import io
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from dmd.params.config import load_config
 from stages import report
 from tests.stages.made_up import write_system
+from tools.chromium import resize
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = {"phone": 390, "desktop": 1280}
 
 
-def browser_program() -> str:
-    """Chromium's path; without one the tests are skipped, or fail where DMD_REQUIRE_BROWSER is set."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None or shutil.which("chromedriver") is None:
-        message = "no chromium with chromedriver: `make browser` installs both from Debian's packages"
-        if os.environ.get("DMD_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
-
-
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(tmp_path_factory: pytest.TempPathFactory, browser: webdriver.Chrome) -> str:
     """The address of a page that the real stage wrote."""
     root = tmp_path_factory.mktemp("page")
-    browser_program()
     write_system(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -44,24 +29,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (root / "metrics" / "mnist-small" / "report.html").as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser_program()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 def show(browser: webdriver.Chrome, page: str, width: int, scheme: str) -> None:
     """Open the page anew, at a width, for readers of light or dark pages."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    resize(browser, width, 900, scheme)
     browser.get(page)
 
 

@@ -1,0 +1,80 @@
+"""The demo's folder is never another's, its schedule is diffusers', and its server sends what browsers want."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+from diffusers import DDIMScheduler
+from typer.testing import CliRunner
+
+from dmd.commands.app import app
+from dmd.commands.demo_folder import build_folder, describe
+from dmd.commands.file_server import FileServer
+from dmd.commands.systems import find_config
+from dmd.diffusion.generator import Generator
+from dmd.models.teacher import Teacher
+from dmd.params.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    return Teacher.load(ROOT / "assets" / "mnist-small" / "teacher")
+
+
+def test_the_facts_are_those_of_the_teacher(teacher: Teacher) -> None:
+    facts = describe(load_config(ROOT / "params.yaml"), teacher, Generator(teacher.denoiser, [500, 250]))
+    schedule = facts["teacher"]
+    ddim = DDIMScheduler.from_config(dict(teacher.scheduler_config), timestep_spacing="trailing")
+    for number in (1, 30, 100):
+        ddim.set_timesteps(number)
+        assert schedule["timesteps"][number - 1] == ddim.timesteps.tolist()
+    assert [alpha**2 for alpha in schedule["alpha"]] == pytest.approx(ddim.alphas_cumprod.tolist(), rel=1e-4)
+    assert [s**2 + a**2 for s, a in zip(schedule["sigma"], schedule["alpha"], strict=True)] == pytest.approx([1] * 1000)
+    assert (facts["shape"], facts["classes"], facts["later"], schedule["clip"]) == ([1, 28, 28], 10, [250], None)
+
+
+def test_a_folder_that_is_no_demo_is_left_alone(teacher: Teacher, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(ValueError, match="is there, and no demo"):
+        build_folder(load_config(ROOT / "params.yaml"), teacher, Generator(teacher.denoiser, [500]), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_scheduler_that_thresholds_is_refused(teacher: Teacher) -> None:
+    other = Teacher(teacher.backbone, {**teacher.scheduler_config, "thresholding": True})
+    with pytest.raises(ValueError, match="thresholding"):
+        describe(load_config(ROOT / "params.yaml"), other, Generator(other.denoiser, [500]))
+
+
+def test_a_system_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    assert [find_config(name).file for name in ("mnist-small", "celeba")] == [
+        "params.yaml",
+        "pipelines/celeba/params.yaml",
+    ]
+    with pytest.raises(ValueError, match=r"'celebb' is no system here; these are: mnist-small, .*celeba"):
+        find_config("celebb")
+
+
+def test_files_are_served_as_browsers_want_them(tmp_path: Path) -> None:
+    """A module of another type than JavaScript is refused, WebAssembly of another type is compiled late."""
+    for name in ("index.html", "a.mjs", "b.js", "c.wasm"):
+        (tmp_path / name).write_text(name)
+    with FileServer(tmp_path, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answers = [requests.get(server.address + name, timeout=10) for name in ("", "a.mjs", "b.js", "c.wasm")]
+        with pytest.raises(ValueError, match=r"cannot listen at .*--port"):
+            FileServer(tmp_path, "127.0.0.1", server.server_address[1])
+        server.shutdown()
+    assert [answer.text for answer in answers] == ["index.html", "a.mjs", "b.js", "c.wasm"]
+    types = [answer.headers["Content-Type"].split(";")[0] for answer in answers]
+    assert types == ["text/html", "text/javascript", "text/javascript", "application/wasm"]
+
+
+def test_no_page_to_serve_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo", "serve"])
+    assert (result.exit_code, "error: demo is no page; `dmd demo build` writes one" in result.output) == (1, True)

@@ -11,13 +11,9 @@ def draw(
         Path, typer.Argument(help="A folder of a model, or a params file for its system's.", show_default=False)
     ],
     target: Annotated[Path, typer.Argument(help="A grid, as x.png, or a folder for single files.", show_default=False)],
-    labels: Annotated[
-        str | None, typer.Option(help="Classes, with commas, in turn; all if none are given.", show_default=False)
-    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Classes, with commas, in turn; else all.")] = None,
     count: Annotated[int, typer.Option(help="Images.", min=1)] = 20,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the noise; that of the params, else 0.", min=0, show_default=False)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise; that of the params, else 0.", min=0)] = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Of a params file: draw from the teacher.")] = False,
     solver: Annotated[str | None, typer.Option(help="Of a teacher; that of the params, else unipc.")] = None,
     steps: Annotated[int | None, typer.Option(help="Of a teacher's solver; those of the params, else 20.")] = None,

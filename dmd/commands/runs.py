@@ -15,7 +15,7 @@ def runs(
     ] = None,
     commits: Annotated[int, typer.Option(help="Show experiments of so many last commits.", min=1)] = 1,
 ) -> None:
-    """List experiments: params that differ, and the scores that matter.
+    """List experiments by what differs and what matters.
 
     `dvc exp show` has a column for every number; this has those of the params that are not alike in all rows.
 

@@ -64,19 +64,39 @@ def distill_generator(
     settings = settings or default_settings(teacher)
     store = MemoryStore(pairs, teacher.image_shape, teacher.num_classes)
     real = None if images is None else _real(images, labels, teacher)
-    with TemporaryDirectory(prefix="dmd-") as work, torch.random.fork_rng():
-        torch.manual_seed(seed)
-        distiller = Distiller(
-            teacher.denoiser,
-            store,
-            perceptual or PixelDistance(settings.perceptual.resolution),
-            settings,
-            regression_weight=alpha,
-            guidance_scale=pairs.guidance_scale,
-            num_classes=teacher.num_classes,
-            seed=seed,
-            real=real,
-        )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of a discriminator's first weights
+        distiller = _build(teacher, store, settings, perceptual, real, alpha, pairs.guidance_scale, seed)
+    return _run(distiller)
+
+
+def _build(
+    teacher: OwnTeacher,
+    store: MemoryStore,
+    settings: Distill,
+    perceptual: nn.Module | None,
+    real: RealImages | None,
+    alpha: float,
+    guidance_scale: float,
+    seed: int,
+) -> Distiller:
+    return Distiller(
+        teacher.denoiser,
+        store,
+        perceptual or PixelDistance(settings.perceptual.resolution),
+        settings,
+        regression_weight=alpha,
+        guidance_scale=guidance_scale,
+        num_classes=teacher.num_classes,
+        seed=seed,
+        real=real,
+    )
+
+
+def _run(distiller: Distiller) -> Distilled:
+    """All updates, with what a run keeps on disk in a folder that goes with it."""
+    settings = distiller.settings
+    with TemporaryDirectory(prefix="dmd-") as work:
         run = Distillation(distiller, Path(work), settings.steps, settings.history_epochs, settings.checkpoint_steps)
         run.run()
     return Distilled(distiller.student.generator, pd.DataFrame(run.rows), pd.DataFrame(run.health))

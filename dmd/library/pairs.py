@@ -53,11 +53,22 @@ def draw_pairs(
     Raises:
         ValueError: the solver is not deterministic, its steps do not fit the schedule, or guidance has no null class.
     """
-    settings = Sampling.model_validate(
-        {"solver": solver, "num_steps": num_steps, "timestep_spacing": "trailing", "batch_size": batch_size}
-    )
+    recipe = _recipe(teacher, guidance_scale, solver, num_steps, seed)
+    denoiser = with_guidance(teacher.denoiser, guidance_scale, teacher.num_classes)
+    was_training = teacher.network.training
+    denoiser.eval()
+    starts = tqdm(range(0, count, batch_size), "pairs", unit="batch")
+    parts = [make_pairs(denoiser, recipe, range(start, min(start + batch_size, count))) for start in starts]
+    teacher.network.train(was_training)
+    z, x0, label = (torch.cat([part[name] for part in parts]) for name in ("z", "x0", "label"))
+    return Pairs(z, x0, None if teacher.num_classes is None else label, guidance_scale)
+
+
+def _recipe(teacher: OwnTeacher, guidance_scale: float, solver: str, num_steps: int, seed: int) -> PairRecipe:
+    values = {"solver": solver, "num_steps": num_steps, "timestep_spacing": "trailing", "batch_size": 1}
+    settings = Sampling.model_validate(values)
     settings.check_timesteps(teacher.schedule.num_timesteps, "draw_pairs")
-    recipe = PairRecipe(
+    return PairRecipe(
         seed,
         teacher.image_shape,
         teacher.num_classes,
@@ -67,14 +78,6 @@ def draw_pairs(
         settings.num_steps,
         settings.timestep_spacing,
     )
-    denoiser = with_guidance(teacher.denoiser, guidance_scale, teacher.num_classes)
-    was_training = teacher.network.training
-    denoiser.eval()
-    starts = tqdm(range(0, count, batch_size), "pairs", unit="batch")
-    parts = [make_pairs(denoiser, recipe, range(start, min(start + batch_size, count))) for start in starts]
-    teacher.network.train(was_training)
-    z, x0, label = (torch.cat([part[name] for part in parts]) for name in ("z", "x0", "label"))
-    return Pairs(z, x0, None if teacher.num_classes is None else label, guidance_scale)
 
 
 class MemoryStore(PairStore):

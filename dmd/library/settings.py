@@ -16,9 +16,9 @@ START_NOISE = 3.45
 """The network is called once at about this sigma / alpha: much noise, and yet not all, where it sees the image."""
 
 DEFAULTS: Mapping[str, Any] = {
-    "steps": 390,
-    "batch_size": 32,
-    "pairs_batch_size": 32,
+    "steps": 600,
+    "batch_size": 16,
+    "pairs_batch_size": 16,
     "matching": {"loss": "dmd", "noise": [0.02, 6]},
     "discriminator": {},
     "learning_rate_generator": 5.0e-4,
@@ -37,7 +37,8 @@ DEFAULTS: Mapping[str, Any] = {
     "health_steps": 20,
     "checkpoint_steps": 100,
 }
-"""The section `distill` of params.yaml, without what follows from the teacher."""
+"""As the section `distill` of params.yaml, without what follows from the teacher; its real score is guided as the pairs
+are."""
 
 
 def default_settings(teacher: OwnTeacher, **changes: Any) -> Distill:

@@ -76,12 +76,13 @@ def test_a_distance_of_ones_own_is_what_the_regression_descends() -> None:
     assert distilled.losses["regression"][0] > 7
 
 
-def test_the_default_settings_are_those_of_mnist_small() -> None:
+def test_the_default_settings_are_those_of_mnist_small_but_for_the_length_and_its_own_guidance() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    teacher = dmd.OwnTeacher(Exact(), SCHEDULE, (1, 28, 28))
-    expected = Distill.model_validate(params["distill"])
-    assert dmd.default_settings(teacher, history_epochs=expected.history_epochs) == expected
-    assert dmd.default_settings(teacher).history_epochs == 1
+    expected, teacher = params["distill"], dmd.OwnTeacher(Exact(), SCHEDULE, (1, 28, 28))
+    length = {key: expected[key] for key in ("steps", "batch_size", "pairs_batch_size", "history_epochs")}
+    guidance = {"guidance_scale": expected["matching"]["guidance_scale"]}
+    assert dmd.default_settings(teacher, **length, matching=guidance) == Distill.model_validate(expected)
+    assert dmd.default_settings(teacher).matching.guidance_scale is None
     assert inspect.signature(dmd.distill_generator).parameters["alpha"].default == params["alpha"]
 
 

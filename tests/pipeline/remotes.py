@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,14 +25,20 @@ PATIENCE = 60
 
 
 def run(folder: Path, *command: str) -> str:
-    """The output of a command in `folder`; it must exit with 0. No settings of the user's are read."""
+    """The output of a command in `folder`; it must exit with 0. No settings of the user's are read.
+
+    It goes to a file: a pipe would be waited for as long as processes that the command leaves behind hold it.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"HOME": str(folder.parent), "PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    result = subprocess.run(
-        command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
-    return result.stdout + result.stderr
+    with tempfile.TemporaryFile("w+") as output:
+        result = subprocess.run(
+            command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output, check=False, timeout=600
+        )
+        output.seek(0)
+        said = output.read()
+    assert result.returncode == 0, f"{' '.join(command)}\n{said[-6000:]}"
+    return said
 
 
 def commit(folder: Path, message: str) -> None:

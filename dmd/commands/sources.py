@@ -129,8 +129,9 @@ def _one_step(folder: Path, wishes: Wishes, image_shape: tuple[int, ...] | None 
             "name a teacher"
         )
     generator: Generator = load_generator(folder).to(Accelerator().device)
-    classes, config = load_json(folder / "model_index.json").get("num_classes"), generator.denoiser.backbone.config
-    return Source(str(folder), generator, image_shape or _shape(config), classes, generator.nfe, seed)
+    backbone: Any = generator.denoiser.backbone
+    classes = load_json(folder / "model_index.json").get("num_classes")
+    return Source(str(folder), generator, image_shape or _shape(backbone.config), classes, generator.nfe, seed)
 
 
 def _many_steps(

@@ -1,5 +1,6 @@
 """Any environment leaves results as they are or is refused by name: accelerate's, launchers', OpenMP's variables."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -40,7 +41,6 @@ OPENMP = {
     "OMP_PROC_BIND": ("close", "foo"),
     "OMP_THREAD_LIMIT": ("1",),
 }
-UPDATE = "from tests.survival.test_environments import update; print(update())"
 
 
 def update() -> list[float]:
@@ -55,6 +55,21 @@ def update() -> list[float]:
     loss = learner.module(torch.ones(2, 4)).square().mean()
     norm = learner.descend(loss, 0, {"loss": loss})
     return [*module.weight.flatten().tolist(), norm.item()]
+
+
+UPDATE = f"""
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from torch import nn
+
+from dmd.runtime.launched import check_processes, check_settings
+from dmd.training.accelerator import build_accelerator
+from dmd.training.learner import Learner
+
+{inspect.getsource(update)}
+print(update())
+"""
+"""A program of its own: OpenMP's variables are read as a process starts."""
 
 
 def outcome(environment: Mapping[str, str], expected: list[float]) -> str:
@@ -107,7 +122,7 @@ def test_dozens_of_environments_change_nothing_or_are_refused_by_name() -> None:
 @pytest.mark.slow
 def test_thousands_of_environments_change_nothing_or_are_refused_by_name() -> None:
     counts, expected = try_all(3000), update()
-    for name, values in OPENMP.items():  # the library reads them as a process starts
+    for name, values in OPENMP.items():
         for value in values:
             environment = {**os.environ, "PYTHONPATH": str(ROOT), name: value}
             command = [sys.executable, "-c", UPDATE]

@@ -20,7 +20,7 @@ from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
 from dmd.params.sampling import Sampling
-from dmd.runtime.files import load_json
+from dmd.runtime.handed import read_json
 from dmd.runtime.places import Places
 from dmd.teacher.scheduler import canonical_scheduler, scheduler_config
 from dmd.types import Model
@@ -87,13 +87,12 @@ def load_source(path: Path, wishes: Wishes) -> Source:
         raise ValueError(
             f"{path}: neither a params file nor a folder with the config.json of a network and a scheduler"
         )
-    scheduler = load_json(parts[1] / "scheduler_config.json")
+    scheduler = read_json(parts[1] / "scheduler_config.json")
     if (scheduler.get("trained_betas") or is_one_step(scheduler)) and parts[0] != path:
         return _one_step(path, wishes)  # a generator's betas are a table of its own, which ends at t*
+    network = read_json(parts[0] / "config.json")
+    described = canonical_scheduler(training_schedule(without_own_betas(network, scheduler)))
     backbone = load_backbone(parts[0])
-    described = canonical_scheduler(
-        training_schedule(without_own_betas(load_json(parts[0] / "config.json"), scheduler))
-    )
     settings = DEFAULTS | ({"solver": "heun"} if is_karras(described) else {})
     return _many_steps(str(path), Teacher(backbone, scheduler_config(backbone, described)), wishes, settings)
 
@@ -101,28 +100,35 @@ def load_source(path: Path, wishes: Wishes) -> Source:
 def _of_params(path: Path, wishes: Wishes) -> Source:
     config = load_config(path)
     places, dataset = Places(config.system), config.dataset
+    known = dataset.image_shape, dataset.num_classes, config.seed
     if not wishes.teacher:
-        return _one_step(require(places.generator, "distill"), wishes, dataset.image_shape, config.seed)
+        return _one_step(require(places.generator, "distill"), wishes, *known)
     if wishes.guidance is None:
         wishes = wishes._replace(guidance=config.guidance_scale)
     teacher, settings = (
         Teacher.load(require(places.teacher, "teacher")),
         config.evaluate.model_dump(include=set(DEFAULTS)),
     )
-    known = dataset.image_shape, dataset.num_classes, config.seed
     return _many_steps(str(places.teacher), teacher, wishes, settings, *known)
 
 
 def _check_parts(index: Path) -> None:
     """Refuse a pipeline whose unet does not draw pixels by itself; what its index leaves out, or sets, is no part."""
-    values = load_json(index) if index.is_file() else {}
+    values = read_json(index) if index.is_file() else {}
     named = {key: value[0] for key, value in values.items() if isinstance(value, list) and value and key[0] != "_"}
     others = sorted({key for key, library in named.items() if isinstance(library, str)} - {"unet", "scheduler"})
     if others:
         raise ValueError(f"{index}: has {', '.join(others)} besides a unet and a scheduler; only models of pixels draw")
 
 
-def _one_step(folder: Path, wishes: Wishes, image_shape: tuple[int, ...] | None = None, seed: int = 0) -> Source:
+def _one_step(
+    folder: Path,
+    wishes: Wishes,
+    image_shape: tuple[int, ...] | None = None,
+    num_classes: int | None = None,
+    seed: int = 0,
+) -> Source:
+    """A generator; diffusers' stock pipelines do not say its classes, and of their network a null class counts too."""
     if wishes.of_a_teacher:
         raise ValueError(
             f"{folder}: a generator has its own steps and no guidance; leave --solver, --steps and --guidance away, or "
@@ -130,8 +136,9 @@ def _one_step(folder: Path, wishes: Wishes, image_shape: tuple[int, ...] | None 
         )
     generator: Generator = load_generator(folder).to(Accelerator().device)
     backbone: Any = generator.denoiser.backbone
-    classes = load_json(folder / "model_index.json").get("num_classes")
-    return Source(str(folder), generator, image_shape or _shape(backbone.config), classes, generator.nfe, seed)
+    if num_classes is None:
+        num_classes = read_json(folder / "model_index.json").get("num_classes", backbone.config.num_class_embeds)
+    return Source(str(folder), generator, image_shape or _shape(backbone.config), num_classes, generator.nfe, seed)
 
 
 def _many_steps(

@@ -1,6 +1,7 @@
 """`dmd draw`: its pictures are those that diffusers draws of the same noise, from every kind of source."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dmd.commands.app import app
+from dmd.diffusion.generator import Generator
 from dmd.diffusion.rng import Stream, sample_noise
+from dmd.models.compatibility import training_schedule
 from dmd.models.pipeline import save_generator
 from dmd.models.teacher import Teacher
 from dmd.teacher.network import build_unet
+from dmd.teacher.scheduler import canonical_scheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULER = {"num_train_timesteps": 100, "beta_end": 0.05, "clip_sample": False}
@@ -116,6 +120,35 @@ def test_a_params_file_names_its_system_with_seed_solver_and_guidance(
     expected = pipeline(class_labels=list(range(10)), latents=noise(10, size=28, seed=5), output_type="np").images
     np.testing.assert_allclose(tiles(Path("student.png"), 28), expected, rtol=0, atol=0.51 / 255)
     assert Path("teacher.png").read_bytes() == Path("alone.png").read_bytes() != Path("student.png").read_bytes()
+
+
+@pytest.mark.parametrize(("source", "columns"), [("params.yaml", 10), ("models/mnist-small/generator", 11)])
+def test_a_stock_pipeline_with_edms_preconditioning_draws_its_classes(
+    source: str, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the params, or of the network where there are none: the null class counts there."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy2(ROOT / "params.yaml", "params.yaml")
+    schedule = training_schedule({"_class_name": "EDMEulerScheduler"})
+    given = Teacher(network(11, size=28), canonical_scheduler(schedule))
+    save_generator(Path("models/mnist-small/generator"), given.backbone, given.scheduler_config, 535, 10)
+    result = draw(source, "grid.png", "--count", columns, "--seed", 0)
+    assert result.exit_code == 0, result.output
+    with torch.no_grad():
+        drawn = Generator(given.denoiser, 535)(noise(columns, size=28), torch.arange(columns))
+    expected = (drawn / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(tiles(Path("grid.png"), 28), expected, rtol=0, atol=0.6 / 255)
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "scheduler/scheduler_config.json", "model_index.json"])
+@pytest.mark.parametrize("kind", ["generator", "pipeline"])
+def test_a_file_that_is_cut_off_is_named(kind: str, file: str, generator: Path, tmp_path: Path) -> None:
+    DDPMPipeline(network(), DDPMScheduler(**SCHEDULER)).save_pretrained(tmp_path / "pipeline")
+    (tmp_path / kind / file).write_text("{", encoding="utf-8")
+    result = draw(tmp_path / kind, tmp_path / "grid.png")
+    assert result.exit_code == 1
+    assert f"{tmp_path / kind / file} is no JSON" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

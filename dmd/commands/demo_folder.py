@@ -11,6 +11,7 @@ from dmd.commands.onnx_graph import export_denoiser, export_onnx, image_shape
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.guidance import with_guidance
 from dmd.diffusion.sampler import build_scheduler
+from dmd.models.karras import is_karras
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
 from dmd.runtime.files import save_json, whole_folder
@@ -32,7 +33,7 @@ def build_folder(config: Config, teacher: Teacher, student: Generator, folder: P
         folder: replaced if it is a demo already.
 
     Raises:
-        ValueError: the folder is there and no demo, or the teacher's sampling thresholds.
+        ValueError: the folder is there and no demo, or the page cannot sample as this teacher does.
         DownloadError: the browser's runtime cannot be had.
     """
     if folder.exists() and not (folder / FACTS).is_file():
@@ -55,8 +56,16 @@ def describe(config: Config, teacher: Teacher, student: Generator) -> dict[str, 
     """What the page must know: shape, classes, and DDIM's schedule: its tables, and its timesteps by number of calls.
 
     Raises:
-        ValueError: the teacher's scheduler thresholds, which the page's sampler does not.
+        ValueError: the teacher has EDM's preconditioning, its timesteps are spaced by `linspace`, or its scheduler
+            thresholds: the page's sampler, DDIM from z, does none of these.
     """
+    if is_karras(teacher.scheduler_config):
+        raise ValueError(f"{config.system}: the teacher has EDM's preconditioning; the page's DDIM needs betas")
+    if config.evaluate.timestep_spacing == "linspace":
+        raise ValueError(
+            f"{config.system}: evaluate.timestep_spacing is `linspace`, which the page's DDIM does not take; set "
+            "`trailing`"
+        )
     schedule = teacher.schedule
     spacing, every = config.evaluate.timestep_spacing, torch.arange(schedule.num_timesteps)
     numbers = range(1, min(MOST_CALLS, schedule.num_timesteps) + 1)

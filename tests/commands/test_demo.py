@@ -1,5 +1,7 @@
 """The demo's folder is never another's, its schedule is diffusers', and its server sends what browsers want."""
 
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from dmd.commands.demo_folder import build_folder, describe
 from dmd.commands.file_server import FileServer
 from dmd.commands.systems import find_config
 from dmd.diffusion.generator import Generator
+from dmd.models.compatibility import training_schedule
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
+from dmd.teacher.scheduler import canonical_scheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +51,29 @@ def test_a_scheduler_that_thresholds_is_refused(teacher: Teacher) -> None:
     other = Teacher(teacher.backbone, {**teacher.scheduler_config, "thresholding": True})
     with pytest.raises(ValueError, match="thresholding"):
         describe(load_config(ROOT / "params.yaml"), other, Generator(other.denoiser, [500]))
+
+
+def test_what_ddim_from_z_does_not_sample_is_refused_before_a_file_is_written(teacher: Teacher, tmp_path: Path) -> None:
+    config = load_config(ROOT / "params.yaml")
+    edm = Teacher(teacher.backbone, canonical_scheduler(training_schedule({"_class_name": "EDMEulerScheduler"})))
+    with pytest.raises(ValueError, match="mnist-small: the teacher has EDM's preconditioning"):
+        build_folder(config, edm, Generator(edm.denoiser, [500]), tmp_path / "demo")
+    evaluate = config.evaluate.model_copy(update={"solver": "heun", "timestep_spacing": "linspace"})
+    linspace = config.model_copy(update={"evaluate": evaluate})
+    with pytest.raises(ValueError, match=r"evaluate\.timestep_spacing is `linspace`"):
+        build_folder(linspace, teacher, Generator(teacher.denoiser, [500]), tmp_path / "demo")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(("system", "file"), [("mnist-small", "dvc.yaml"), ("celeba", "pipelines/celeba/dvc.yaml")])
+def test_make_demo_trains_the_system_that_it_shows(system: str, file: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", f"SYSTEM={system}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f"dvc repro {file}:distill\n" in done.stdout
+    assert f"dmd demo build {system}\n" in done.stdout
+    assert (ROOT / file).is_file()
 
 
 def test_a_system_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

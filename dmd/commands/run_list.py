@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.api import exp_show
 from dvc.exceptions import DvcException
 
 from dmd.commands.overrides import flat
+from dmd.params.dialect import read_yaml
 
 SCORES = ("student.fd_", "student.class_accuracy", "student.recall", "student.nfe", "student.seconds_per_image")
 """What a column's name begins with; a name that ends in `_` stands for all that go on with one word."""
@@ -29,7 +29,7 @@ def list_runs(params: str, system: str, scores: Sequence[str], commits: int) -> 
     except DvcException as error:
         raise ValueError(f"{params}: DVC cannot list experiments: {error}") from error
     metrics = f"metrics/{system}/metrics.json"
-    keys = flat(yaml.safe_load(Path(params).read_text(encoding="utf-8")))
+    keys = flat(read_yaml(Path(params)))
     rows = [{_plain(name, params, metrics): value for name, value in row.items()} for row in found]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     differing = [key for key in columns if key in keys and len({str(row.get(key)) for row in rows}) > 1]

@@ -106,4 +106,4 @@ def _real(images: Images, labels: Labels | None, teacher: OwnTeacher) -> RealIma
     if tuple(images.shape[1:]) != teacher.image_shape:
         raise ValueError(f"images have the shape {tuple(images.shape[1:])}, the teacher's {teacher.image_shape}")
     check_labels("labels", labels, len(images), teacher.num_classes)
-    return RealImages(to_pixels(images).cpu(), labels)
+    return RealImages(to_pixels(images).cpu(), None if labels is None else labels.long().cpu())

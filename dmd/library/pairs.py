@@ -1,11 +1,12 @@
 """Noise-image pairs in memory: drawn from a teacher here, or brought."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from accelerate.utils import tqdm
-from torch import Tensor
+from torch import Tensor, nn
 
 from dmd.datasets.labels import stored_labels
 from dmd.datasets.pairs import PairStore
@@ -55,13 +56,23 @@ def draw_pairs(
     """
     recipe = _recipe(teacher, guidance_scale, solver, num_steps, seed)
     denoiser = with_guidance(teacher.denoiser, guidance_scale, teacher.num_classes)
-    was_training = teacher.network.training
-    denoiser.eval()
     starts = tqdm(range(0, count, batch_size), "pairs", unit="batch")
-    parts = [make_pairs(denoiser, recipe, range(start, min(start + batch_size, count))) for start in starts]
-    teacher.network.train(was_training)
+    with _evaluating(denoiser):
+        parts = [make_pairs(denoiser, recipe, range(start, min(start + batch_size, count))) for start in starts]
     z, x0, label = (torch.cat([part[name] for part in parts]) for name in ("z", "x0", "label"))
     return Pairs(z, x0, None if teacher.num_classes is None else label, guidance_scale)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each module has its own mode again."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _recipe(teacher: OwnTeacher, guidance_scale: float, solver: str, num_steps: int, seed: int) -> PairRecipe:

@@ -61,7 +61,7 @@ def test_classes_and_a_discriminator_of_real_images_in_memory() -> None:
         dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images)
     with pytest.raises(ValueError, match=re.escape("images have the shape (2, 3, 3), the teacher's (2, 3, 4)")):
         dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images[..., :3], labels=labels)
-    distilled = dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images, labels=labels)
+    distilled = dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images, labels=labels.double())
     assert {"discriminator", "adversarial"} <= set(distilled.losses.columns)
     assert distilled.generator(torch.randn(2, *SHAPE), torch.tensor([0, 1])).shape == (2, *SHAPE)
 

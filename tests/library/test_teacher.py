@@ -1,6 +1,7 @@
 """A network of one's own as a teacher, and its pairs, against Gaussian data whose ODE is solved exactly."""
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_network_of_diffusers_is_taken_as_it_is() -> None:
     assert found.denoiser.backbone is network
     assert dmd.draw_pairs(found, 2, num_steps=2).x0.shape == (2, 1, 8, 8)
     assert network.training
+
+
+class Fails(Exact):
+    """Ends as a device that runs out of memory does."""
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize("network", [Exact(), Fails()])
+def test_each_module_has_its_own_mode_again_whatever_happened(network: nn.Module) -> None:
+    network.add_module("frozen", nn.Sequential(nn.Dropout()).eval())
+    network.frozen[0].train()
+    before = {name: module.training for name, module in network.named_modules()}
+    with pytest.raises(RuntimeError, match="out of memory") if isinstance(network, Fails) else nullcontext():
+        dmd.draw_pairs(teacher(network), 2, num_steps=2)
+    assert {name: module.training for name, module in network.named_modules()} == before
+    assert before == {"": True, "frozen": False, "frozen.0": True}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_the_first_cell_of_code_is_the_settings_and_no_output_is_kept() -> None:
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in CELLS)
     for cell in CELLS:
         compile(source(cell), "cell", "exec")
+
+
+def test_another_python_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert needed == ">=3.11,<3.12"
+    assert "Python 3.11" in source(NOTEBOOK["cells"][0])
+    monkeypatch.setattr(sys, "version_info", (3, 12, 3))
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(RuntimeError, match=r"Python 3\.11 is needed, .*; choose one of 3\.11"):
+        exec(source(CELLS[1]), {})
 
 
 def test_the_settings_are_params_that_are_taken(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_stock_pipeline_with_edms_preconditioning_draws_its_classes(
     with torch.no_grad():
         drawn = Generator(given.denoiser, 535)(noise(columns, size=28), torch.arange(columns))
     expected = (drawn / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    assert expected.std() > 0.1
+    assert expected.std() > 0.05
     np.testing.assert_allclose(tiles(Path("grid.png"), 28), expected, rtol=0, atol=0.6 / 255)
 
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 import dmd
+from dmd.library.distillation import _real
 from dmd.params.distill import Distill
 from tests.architecture.sources import ROOT
 from tests.library.gaussian import MEANS, SCHEDULE, SHAPE, Exact, solution
@@ -61,9 +62,16 @@ def test_classes_and_a_discriminator_of_real_images_in_memory() -> None:
         dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images)
     with pytest.raises(ValueError, match=re.escape("images have the shape (2, 3, 3), the teacher's (2, 3, 4)")):
         dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images[..., :3], labels=labels)
-    distilled = dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images, labels=labels.double())
+    distilled = dmd.distill_generator(CLASSES, PAIRS[CLASSES], settings, images=images, labels=labels)
     assert {"discriminator", "adversarial"} <= set(distilled.losses.columns)
     assert distilled.generator(torch.randn(2, *SHAPE), torch.tensor([0, 1])).shape == (2, *SHAPE)
+
+
+def test_real_images_have_the_labels_of_a_file() -> None:
+    labels = torch.arange(20, dtype=torch.int32) % 2
+    real = _real(torch.zeros(20, *SHAPE), labels, CLASSES)
+    assert real.labels is not None
+    assert (real.labels.dtype, real.labels.tolist()) == (torch.int64, labels.tolist())
 
 
 def test_a_distance_of_ones_own_is_what_the_regression_descends() -> None:

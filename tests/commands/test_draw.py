@@ -132,7 +132,7 @@ def test_a_stock_pipeline_with_edms_preconditioning_draws_its_classes(
     schedule = training_schedule({"_class_name": "EDMEulerScheduler"})
     given = Teacher(network(11, size=28), canonical_scheduler(schedule))
     save_generator(Path("models/mnist-small/generator"), given.backbone, given.scheduler_config, 535, 10)
-    result = draw(source, "grid.png", "--count", columns, "--seed", 0)
+    result = draw(source, "grid.png", "--count", columns, "--columns", columns)
     assert result.exit_code == 0, result.output
     with torch.no_grad():
         drawn = Generator(given.denoiser, 535)(noise(columns, size=28), torch.arange(columns))

@@ -43,7 +43,7 @@ def ablation(methods: pd.DataFrame) -> pd.DataFrame:
     shown = [distance, *(str(name) for name in methods if str(name).startswith(SCORES[2:]))]
     rows = []
     for name, run in runs.items():
-        scores = {key: f"{run.scores[key]:.4g} ± {run.scores[f'{key}_std']:.2g}" for key in shown}
+        scores = {key: _mean(run, key) for key in shown}
         p = welch(best, run, distance) if name in TOGETHER else None
         rows.append({"recipe": name, "seeds": run.scores["num_sets"], **scores, f"p against {best.name}": p})
     return pd.DataFrame(rows)
@@ -66,6 +66,12 @@ def _run(methods: pd.DataFrame, name: str, distance: str) -> Run:
     scores = {key: float(found[key].mean()) for key in columns}
     scores |= {f"{key}_std": float(found[key].std()) for key in columns}
     return Run(name, {}, scores | {"num_sets": len(found), "num_samples": found["num_samples"].iloc[0]})
+
+
+def _mean(run: Run, key: str) -> str:
+    """A score's mean over the seeds ± its standard deviation, which one seed has not."""
+    deviation = f" ± {run.scores[f'{key}_std']:.2g}" if run.scores["num_sets"] > 1 else ""
+    return f"{run.scores[key]:.4g}{deviation}"
 
 
 VIEWS = {"ablation": ablation, "recipes": recipes}

@@ -20,9 +20,13 @@ FORKS = """
 import os, signal, time
 from stages.command.launcher import end_clearly
 end_clearly()
+ready, told = os.pipe()
 child = os.fork()
 if child == 0:
+    os.write(told, b".")
     time.sleep(60)
+    os._exit(0)  # below, `child` would stand for the whole group
+os.read(ready, 1)
 os.kill(child, signal.SIGTERM)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 time.sleep(0.2)

@@ -33,14 +33,7 @@ def run(folder: Path, *command: str) -> str:
     own = {"HOME": str(folder.parent), "PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     with tempfile.TemporaryFile("w+") as output:
         result = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **own},
-            stdout=output,
-            stderr=output,
-            check=False,
-            timeout=600,
-            start_new_session=True,  # `dvc queue stop --kill` may end a whole group of processes
+            command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output, check=False, timeout=600
         )
         output.seek(0)
         said = output.read()

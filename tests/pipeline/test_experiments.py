@@ -66,7 +66,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run(folder, "dvc", "queue", "stop", "--kill")
 
 
-@pytest.mark.slow
 def test_several_values_are_queued_and_run_side_by_side(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "$ dvc exp run --queue -S alpha=0.5,2 -S" in PAGE
     said = run(repository, "dvc", "exp", "run", "--queue", "-S", "evaluate.num_samples=300,400", "dvc.yaml")

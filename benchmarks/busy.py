@@ -14,8 +14,9 @@ SPIN = (sys.executable, "-c", "while True: pass")
 WAITING: dict[str, dict[str, str]] = {
     "ours": {},
     "spinning": {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP does if nothing is said: 3 ms or so
-    "spin_10000": {"GOMP_SPINCOUNT": "10000"},
-    "spin_1000": {"GOMP_SPINCOUNT": "1000"},
+    "sleeping": {"GOMP_SPINCOUNT": "0"},  # what OMP_WAIT_POLICY=PASSIVE asks for
+    "spin_500": {"GOMP_SPINCOUNT": "500"},
+    "spin_2000": {"GOMP_SPINCOUNT": "2000"},
     "one_thread": {"OMP_NUM_THREADS": "1"},
 }
 """Environments of a process, by name; `ours` is that of the stages."""

@@ -4,9 +4,11 @@ import math
 import os
 from pathlib import Path
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for one another sleep. By default they spin for milliseconds, on a core that another process would
-give to the very thread they wait for: beside one busy process an iteration on two cores took five times as long."""
+WAITING = {"GOMP_SPINCOUNT": "1000"}
+"""Threads that wait for one another look so many times, some microseconds long, then sleep. GNU's default, 300,000,
+holds for milliseconds a core that another process would give to the very thread they wait for; those that sleep at once
+lose more to waking than the products of a small network take. Chosen by `busy_core_over_idle` and
+`idle_iteration_after_over_before` of `python -m benchmarks busy`."""
 
 WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """By any of them a user says how threads wait."""

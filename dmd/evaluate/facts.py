@@ -23,13 +23,19 @@ class Speed(BaseModel):
     images_per_second: float
 
 
+class Training(BaseModel):
+    """What is needed of a distillation's training.json."""
+
+    parameters: int
+
+
 def distill_images_per_second(places: Places) -> float:
     """How fast the distillation trained, as it measured."""
     return read_json(places.training / "speed.json", Speed)["images_per_second"]
 
 
 def facts(places: Places, settings: Evaluate, perceptual: str, seed: int, device: torch.device) -> dict[str, Any]:
-    """Nets, sizes, seed, device and version; the teacher's origin, and content hashes of teacher, pairs and dataset."""
+    """Nets, sizes, seed, device and version; the generator's parameters and class; the teacher's origin; content hashes."""
     origin = read_json(places.teacher / "provenance.json")
     pipeline = read_json(places.generator / "model_index.json", PipelineIndex)["_class_name"]
     return {
@@ -38,6 +44,7 @@ def facts(places: Places, settings: Evaluate, perceptual: str, seed: int, device
         "num_samples": settings.num_samples,
         "num_sets": settings.num_sets,
         "seed": seed,
+        "parameters": read_json(places.training / "training.json", Training)["parameters"],
         "pipeline": pipeline if isinstance(pipeline, str) else pipeline[-1],
         "device": device.type,
         "torch": torch.__version__.split("+")[0],

@@ -60,6 +60,15 @@ def is_first_process() -> bool:
     return not _number("RANK")
 
 
+def is_in_group() -> bool:
+    """Whether a launcher made this process one of a group, maybe the only one: it has `$LOCAL_RANK`.
+
+    Raises:
+        ValueError: that is no whole number.
+    """
+    return _number("LOCAL_RANK") is not None
+
+
 def check_processes() -> None:
     """Refuse an environment in which this process would not know which one of its run it is.
 

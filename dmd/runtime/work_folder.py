@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmd.runtime.files import file_sha256, folder_sha256
-from dmd.runtime.launched import is_first_process
+from dmd.runtime.launched import is_first_process, is_in_group
 from dmd.runtime.locks import alone
 
 TEMPORARY_COPIES = "/.dvc/tmp/exps/"
@@ -45,9 +45,13 @@ def alone_in(work: Path) -> Iterator[None]:
     """The context in which a run uses its work folder; a second run there waits until the first is done.
 
     That is another experiment with the same inputs, params and code up to here, as `dvc queue start -j 2` runs them.
+
+    Raises:
+        BusyError: it would wait, but in a group, whose other processes would not wait with the first.
     """
     lock = work.with_name(f"{work.name}.lock")
-    with alone(lock, f"the same `{work.parent.name}`", wait=True) if is_first_process() else nullcontext():
+    held = alone(lock, f"the same `{work.parent.name}`", wait=not is_in_group())
+    with held if is_first_process() else nullcontext():
         work.mkdir(parents=True, exist_ok=True)  # the first has removed it
         yield
 

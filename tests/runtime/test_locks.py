@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,21 @@ def test_a_second_run_in_a_work_folder_waits_for_the_first(tmp_path: Path) -> No
     assert "waiting until it is done" in told.text
     assert (work / "checkpoint").is_file()
     assert [path.name for path in work.parent.iterdir()] == [work.name]  # no lock is left
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_group_does_not_wait_for_another_run(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first process would, and the others would go on from the holder's checkpoint."""
+    work, real = tmp_path / "distill" / "0123", fcntl.flock
+    refused = pytest.raises(BusyError, match=r"the same `distill` is being run by process \d+ on .*; wait until it is")
+    with alone_in(work):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        monkeypatch.setattr(fcntl, "flock", lambda file, how: real(file, how | fcntl.LOCK_NB))  # waiting would fail
+        with refused if rank == "0" else nullcontext(), alone_in(work):
+            pass
+    with alone_in(work):
+        assert work.with_name("0123.lock").exists() == (rank == "0")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])

@@ -37,14 +37,29 @@ def end_clearly() -> None:
     os.set_blocking(sender, False)
     signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    os.register_at_fork(after_in_child=_forget_signals)  # a forked helper that is told to end would tell its parent
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_forget_signals)
     threading.Thread(target=_end_on_signal, args=(receiver,), daemon=True, name="end_clearly").start()
+
+
+_before_fork = threading.local()
+"""The signals that the thread which forks held back before."""
+
+
+def _hold_back() -> None:
+    """Keep SIGTERM from a forked process until it has forgotten the handler, by which it would end its parent."""
+    _before_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _let_through() -> None:
+    """Undo `_hold_back`."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before_fork.mask)
 
 
 def _forget_signals() -> None:
     """Let a forked process end as processes do by themselves."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_through()
 
 
 def _end_on_signal(receiver: int) -> None:

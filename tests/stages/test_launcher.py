@@ -33,6 +33,20 @@ time.sleep(0.2)
 print("goes on", flush=True)
 """
 
+TOLD_AT_ONCE = """
+import os, signal, time
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # runs before the later ones
+from stages.command.launcher import end_clearly
+end_clearly()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+child = os.fork()
+if child == 0:
+    os._exit(0)  # it tells nobody else
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+time.sleep(0.2)
+print("goes on", signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGUSR1}, flush=True)
+"""
+
 
 def test_a_process_that_waits_for_its_group_ends_when_told_to() -> None:
     process = subprocess.Popen(
@@ -59,3 +73,10 @@ def test_a_forked_helper_that_is_told_to_end_ends_alone() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", FORKS], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, f"{-signal.SIGTERM}\ngoes on\n"), ran.stderr
+
+
+def test_a_forked_helper_that_is_told_to_end_at_its_first_instant_ends_alone() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", TOLD_AT_ONCE]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"{-signal.SIGTERM}\ngoes on True\n"), ran.stderr

@@ -52,8 +52,19 @@ def hold_outputs(stage: str, system: str) -> AbstractContextManager[None]:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise PermissionError(f"{there} cannot be written, and outputs go there; mend its mode or its mount")
-    here = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:8]  # another copy writes its own outputs
-    return alone(work_root() / "locks" / f"{stage}-{system}-{here}", f"the stage `{stage}` of {system}")
+    return alone(_outputs_lock(stage, system), f"the stage `{stage}` of {system}")
+
+
+def _outputs_lock(stage: str, system: str) -> Path:
+    """The lock on a stage's outputs in this checkout, by whatever path it is reached.
+
+    In a folder of locks that several checkouts share, as `$DMD_WORK` and DVC's temporary copies do, by its path.
+    """
+    locks = work_root() / "locks"
+    if locks.resolve().is_relative_to(Path.cwd()):
+        return locks / f"{stage}-{system}"
+    here = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:8]
+    return locks / f"{stage}-{system}-{here}"
 
 
 def check_place(params: Path, root: str) -> None:

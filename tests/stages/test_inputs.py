@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from dmd.runtime.locks import BusyError
 from stages import report
 from stages.command import cli
 from stages.command.pipeline import check_inputs, output_folders
@@ -89,3 +90,31 @@ def test_an_output_that_cannot_be_replaced_is_refused_before_the_work(clone: Pat
     (clone / "models" / SYSTEM / "generator").symlink_to("/proc")
     with pytest.raises(OSError, match=r"generator, which leads to /proc, is a mount point"):
         cli.hold_outputs("distill", SYSTEM)
+
+
+def test_a_checkout_is_one_by_whatever_path_it_is_reached(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DMD_WORK", raising=False)
+    checkout = clone / "here"
+    checkout.mkdir()
+    shutil.copy("dvc.yaml", checkout)
+    monkeypatch.chdir(checkout)
+    with cli.hold_outputs("distill", SYSTEM):
+        monkeypatch.chdir(checkout.rename(clone / "there"))  # a path that leads to the same folder, as a second mount's
+        with pytest.raises(BusyError, match="the stage `distill` of mnist-small"), cli.hold_outputs("distill", SYSTEM):
+            pass
+
+
+@pytest.mark.parametrize("work", ["", "work"])
+def test_checkouts_that_share_the_locks_run_beside_one_another(
+    work: str, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DMD_WORK", work and str(clone / work))
+    copy = clone / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx"
+    copy.mkdir(parents=True)
+    shutil.copy("dvc.yaml", copy)
+    with cli.hold_outputs("distill", SYSTEM):
+        monkeypatch.chdir(copy)
+        with cli.hold_outputs("distill", SYSTEM):
+            assert len(list((clone / (work or ".work") / "locks").iterdir())) == 2
+            with pytest.raises(BusyError), cli.hold_outputs("distill", SYSTEM):
+                pass

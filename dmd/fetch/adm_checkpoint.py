@@ -12,9 +12,10 @@ from typing import Any
 from diffusers import CMStochasticIterativeScheduler, UNet2DModel
 from torch import Tensor
 
+from dmd.fetch.conversions import convert_into
 from dmd.fetch.pointers import refuse_pointer
 from dmd.fetch.weights_folder import read_pickle, read_weights
-from dmd.runtime.files import file_sha256, whole_folder
+from dmd.runtime.files import file_sha256
 
 HEAD_CHANNELS, GROUPS = 64, 32
 
@@ -51,14 +52,13 @@ def import_checkpoint(path: Path, downloads: Path) -> Path:
         ValueError: the file is cut, a Git-LFS pointer, holds anything but tensors, or those of another network.
     """
     refuse_pointer(path)
-    folder = downloads / "checkpoints" / file_sha256(path)
-    if folder.is_dir():
-        return folder
-    backbone = convert(read_weights(path) if path.suffix == ".safetensors" else _unpickled(path))
-    with whole_folder(folder) as part:
+
+    def fill(part: Path) -> None:
+        backbone = convert(read_weights(path) if path.suffix == ".safetensors" else _unpickled(path))
         backbone.save_pretrained(part / "unet", safe_serialization=True)
         CMStochasticIterativeScheduler(sigma_min=0.0, clip_denoised=False).save_pretrained(part / "scheduler")
-    return folder
+
+    return convert_into(downloads / "checkpoints" / file_sha256(path), fill)
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from torch import Tensor
 
 from dmd.fetch.archives import extract, find_member
+from dmd.fetch.conversions import convert_into
 from dmd.fetch.downloads import Original, obtain, place
 from dmd.fetch.mirrors import HttpMirror
 from dmd.fetch.weights_folder import read_pickle
 from dmd.models.compatibility import SCHEDULE_KEYS
 from dmd.models.teapearce import TeaPearceUNet, schedule_tables
-from dmd.runtime.files import save_json, whole_folder
+from dmd.runtime.files import save_json
 
 TABLE_TOLERANCE = 1e-3
 """Relative; the public code computed its tables in float32."""
@@ -69,13 +70,14 @@ def import_archive(address: str, downloads: Path, timeout: float) -> Path:
         place(original, downloads, path)
         (pickled,) = extract(path, [find_member(path, archive.member)], Path(scratch))
         backbone = convert(read_pickle(pickled))
-    folder = downloads / "archives" / original.digest
-    with whole_folder(folder) as part:
+
+    def fill(part: Path) -> None:
         backbone.save_pretrained(part, safe_serialization=True)
         fixed = {"beta_schedule": "linear", "prediction_type": "epsilon"}
         schedule = {key: fixed.get(key, backbone.config.get(key)) for key in SCHEDULE_KEYS}
         save_json(part / "scheduler_config.json", schedule)
-    return folder
+
+    return convert_into(downloads / "archives" / original.digest, fill, anew=True)
 
 
 def convert(tensors: dict[str, Tensor]) -> TeaPearceUNet:

@@ -17,6 +17,12 @@ BASE, CHANNELS, ATTENDS, CLASSES = 32, (32, 64), (False, True), 3
 Tensors = dict[str, Tensor]
 
 
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks are not in the checkout."""
+    monkeypatch.setenv("DMD_WORK", str(tmp_path / "work"))
+
+
 class Maker:
     """Random tensors under the names of the published code; norms about one."""
 

@@ -22,6 +22,12 @@ from dmd.runtime.files import load_json, load_tensors
 MODEL = "diffusion_pytorch_model.safetensors"
 
 
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks are not in the checkout."""
+    monkeypatch.setenv("DMD_WORK", str(tmp_path / "work"))
+
+
 def small_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     return TeaPearceUNet(width=8).state_dict()

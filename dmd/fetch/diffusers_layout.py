@@ -7,7 +7,7 @@ from typing import Any
 from diffusers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
 from dmd.fetch.pointers import refuse_pointer
-from dmd.runtime.files import load_json
+from dmd.runtime.handed import HandedError, read_json
 
 DESCRIPTIONS = (
     "model_index.json",
@@ -86,9 +86,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     refuse_pointer(path)
     try:
-        value = load_json(path)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no JSON object: {error}; restore the file") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: no JSON object, but {value!r:.100}; restore the file")
+        value: dict[str, Any] = read_json(path)
+    except HandedError as error:
+        raise ValueError(f"{path} {error.what}; restore the file") from error
     return value

@@ -10,9 +10,10 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
 from dmd.fetch import sources
+from dmd.fetch.diffusers_layout import read_object
 from dmd.fetch.downloads import DownloadError, find
 from dmd.fetch.weights_folder import check_provenance, make_folder, read_pickle
-from dmd.runtime.files import load_json, save_json, save_tensors
+from dmd.runtime.files import save_json, save_tensors
 
 STAGES = (1, 2, 2, 3, 3, 4, 1)
 """Blocks in each stage of EfficientNet-Lite0."""
@@ -33,7 +34,7 @@ def check_feature_net(name: str, image_shape: Sequence[int]) -> None:
         ValueError: it takes images of another shape; names both, and the nets that take any.
     """
     path = Path("assets") / name / "config.json"
-    config = load_json(path) if sources.features(name) is None and path.is_file() else {}
+    config = read_object(path) if sources.features(name) is None and path.is_file() else {}
     size = config.get("image_size")
     if size is not None and list(image_shape) != [config["in_channels"], size, size]:
         raise ValueError(

@@ -3,7 +3,8 @@
 The refusal says what is wrong with the file, and which stage to run again.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,21 @@ class HandedError(ValueError):
 
     def __init__(self, path: Path, what: str) -> None:
         """`<path> <what>; run the stage … again`."""
+        self.what = what
         stage = writer_of(path)
         again = f"run the stage `{stage}` again (dvc repro -f -s {stage})" if stage else "restore it"
         super().__init__(f"{path} {what}; {again}")
+
+
+@contextmanager
+def _reading(path: Path, otherwise: str, *errors: type[Exception]) -> Iterator[None]:
+    """The context in which `path` is read; that it cannot be is told as a HandedError, and these errors `otherwise`."""
+    try:
+        yield
+    except OSError as error:
+        raise HandedError(path, "is not there" if isinstance(error, FileNotFoundError) else "cannot be read") from error
+    except errors as error:
+        raise HandedError(path, f"{otherwise} ({' '.join(str(error).split())})") from error
 
 
 def read_json(path: Path, model: Any = dict[str, Any]) -> Any:
@@ -32,12 +45,8 @@ def read_json(path: Path, model: Any = dict[str, Any]) -> Any:
     Raises:
         HandedError: it is not there, is no JSON, or does not fit.
     """
-    try:
+    with _reading(path, "is no JSON", ValueError, RecursionError):
         value = load_json(path)
-    except OSError as error:
-        raise HandedError(path, "is not there" if isinstance(error, FileNotFoundError) else "cannot be read") from error
-    except ValueError as error:
-        raise HandedError(path, f"is no JSON ({error})") from error
     try:
         TypeAdapter(model).validate_python(value)
     except ValidationError as error:
@@ -53,12 +62,8 @@ def read_table(path: Path, columns: Collection[str], may_be_empty: bool = False)
     Raises:
         HandedError: it is not there, is no table, or lacks a column or rows.
     """
-    try:
+    with _reading(path, "is no table", ValueError):  # pandas' own errors are kinds of it
         table = pd.read_csv(path)
-    except OSError as error:
-        raise HandedError(path, "is not there" if isinstance(error, FileNotFoundError) else "cannot be read") from error
-    except ValueError as error:  # pandas' own are kinds of it
-        raise HandedError(path, f"is no table ({' '.join(str(error).split())})") from error
     missing = [name for name in columns if name not in table]
     if missing:
         raise HandedError(path, f"has no column {', '.join(missing)}, but {', '.join(map(str, table.columns))}")
@@ -73,12 +78,8 @@ def read_tensors(path: Path, dimensions: Mapping[str, int]) -> dict[str, Tensor]
     Raises:
         HandedError: it is not there, is no such file, or lacks a tensor or rows.
     """
-    try:
+    with _reading(path, "is no safetensors file", SafetensorError):
         tensors = load_tensors(path)
-    except OSError as error:
-        raise HandedError(path, "is not there" if isinstance(error, FileNotFoundError) else "cannot be read") from error
-    except SafetensorError as error:
-        raise HandedError(path, f"is no safetensors file ({error})") from error
     for name, count in dimensions.items():
         if name not in tensors:
             raise HandedError(path, f"has no tensor `{name}`, but {', '.join(sorted(tensors)) or 'none'}")

@@ -43,6 +43,7 @@ JSON: dict[str, tuple[str | None, str]] = {
     "empty": ("", "is no JSON"),
     "cut": ('{"count": ', "is no JSON"),
     "a list": ("[]", "is not as it was written"),
+    "too deep": ("[" * 10**5, "is no JSON"),
     "no keys": ("{}", r"is not as it was written \(count: Field required\)"),
     "another kind": ('{"count": "many"}', r"is not as it was written \(count: "),
 }

@@ -35,7 +35,7 @@ def distill_images_per_second(places: Places) -> float:
 
 
 def facts(places: Places, settings: Evaluate, perceptual: str, seed: int, device: torch.device) -> dict[str, Any]:
-    """Nets, sizes, seed, device and version; the generator's parameters and class; the teacher's origin; content hashes."""
+    """Nets, sizes, seed, device and version; the generator's size and class; the teacher's origin; content hashes."""
     origin = read_json(places.teacher / "provenance.json")
     pipeline = read_json(places.generator / "model_index.json", PipelineIndex)["_class_name"]
     return {

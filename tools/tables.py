@@ -1,9 +1,10 @@
 """Fill the tables of README.md and docs/ from the files that runs wrote, so that no number is typed.
 
-A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, or the params
-in which a dvc.lock's run differs from the params.yaml beside it. `<!-- table: PATH rows: NAME, NAME -->` holds those
-rows alone, in that order; a row's name is its first column. `<!-- table: PATH as: VIEW -->` holds what a function of
-`tools/method_tables.py` or `tools/teacher_tables.py` makes of it.
+A block `<!-- table: PATH -->` … `<!-- end -->` holds the table of PATH: a CSV, a metrics.json's scores, the params
+in which a dvc.lock's run differs from the params.yaml beside it, or of the folder `metrics` its systems side by side.
+`<!-- table: PATH rows: NAME, NAME -->` holds those rows alone, in that order; a row's name is its first column.
+`<!-- table: PATH as: VIEW -->` holds what a function of `tools/method_tables.py` or `tools/teacher_tables.py` makes
+of it.
 
     python -m tools.tables          write
     python -m tools.tables --check  exit 1 where a table is not that of its file
@@ -22,6 +23,7 @@ from dmd.report.tables import score_table
 from dmd.runtime.files import load_json
 from tools import method_tables, teacher_tables
 from tools.check_lock import other_params
+from tools.systems_table import systems
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(
@@ -34,11 +36,13 @@ VIEWS = method_tables.VIEWS | teacher_tables.VIEWS
 
 
 def table_of(path: Path) -> pd.DataFrame:
-    """The table of a CSV, a metrics.json or a dvc.lock; the names of its rows are its first column.
+    """The table of a CSV, a metrics.json, a dvc.lock or a folder of metrics; its first column names its rows.
 
     Raises:
         ValueError: the file is none of these, or not there.
     """
+    if path.is_dir():
+        return systems(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; run what writes it, or take its block out of the page")
     if path.suffix == ".csv":

@@ -11,6 +11,9 @@ from torch import Tensor
 Images = Float[Tensor, "batch channels height width"]
 """Images, noise or predictions of either: float, [B, C, H, W]."""
 
+Latents = Float[Tensor, "batch latent_channels latent_height latent_width"]
+"""What an autoencoder makes of images, where both stand in one signature."""
+
 IMAGE_CHANNELS = (1, 3)
 """Of pictures: grey, or red, green and blue."""
 

@@ -1,6 +1,7 @@
 """The networks by their class name in `config.json`, and by the kind that `teacher.backbone` asks for."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import ModelMixin, UNet2DModel
@@ -33,19 +34,24 @@ def bottleneck(backbone: nn.Module) -> nn.Module:
 
 
 def load_backbone(folder: Path) -> ModelMixin:
+    """The denoiser's network of a folder, one of `BACKBONES`; as `load_network`."""
+    return load_network(folder, BACKBONES)
+
+
+def load_network(folder: Path, kinds: Mapping[str, type[ModelMixin]]) -> ModelMixin:
     """The network of a folder with `config.json` and `diffusion_pytorch_model.safetensors`, in eval mode, on the CPU.
 
     Raises:
-        ValueError: there is no `config.json`, it is of a class that is not one of `BACKBONES`, or the weights are not
+        ValueError: there is no `config.json`, it is of a class that is not one of `kinds`, or the weights are not
             all of this network's, with its shapes, its types and finite values.
     """
     path = Path(folder) / "config.json"
     name = read_json(path).get("_class_name") if path.is_file() else None
-    if name not in BACKBONES:
-        raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(BACKBONES)} is needed")
+    if not isinstance(name, str) or name not in kinds:
+        raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(kinds)} is needed")
     _check_values(Path(folder))
     try:
-        backbone, found = BACKBONES[name].from_pretrained(
+        network, found = kinds[name].from_pretrained(
             folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (RuntimeError, TypeError, KeyError) as error:
@@ -53,7 +59,7 @@ def load_backbone(folder: Path) -> ModelMixin:
     wrong = {kind: sorted(keys)[:3] for kind, keys in found.items() if keys}
     if wrong:
         raise ValueError(f"{folder}: the weights do not fit config.json: {wrong}; restore both")
-    return backbone.float().eval()  # weights may be stored in half precision
+    return network.float().eval()  # weights may be stored in half precision
 
 
 def _check_values(folder: Path) -> None:

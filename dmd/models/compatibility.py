@@ -2,23 +2,19 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import diffusers
-from pydantic import ValidationError
 
 from dmd.diffusion.guidance import check_null_class
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import BACKBONES, check_checkpointing
 from dmd.models.karras import is_karras, karras_values, laid_out, noise_table
-from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass
+from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass, validate
 from dmd.params.karras import KarrasSchedule
-from dmd.params.section import Section
 from dmd.params.teacher import Schedule
 
 SCHEDULE_KEYS = tuple(Schedule.model_fields)
-
-Checked = TypeVar("Checked", bound=Section)
 
 OTHER_BETAS = ("trained_betas", "rescale_betas_zero_snr", "snr_shift_scale", "use_flow_sigmas")
 """What changes a scheduler's noise beside `SCHEDULE_KEYS`."""
@@ -35,7 +31,7 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
             `OTHER_BETAS`, or a value is out of bounds; names key and value.
     """
     if is_karras(scheduler_config):
-        return _validate(KarrasSchedule, karras_values(scheduler_config), "scheduler_config.json").model_dump()
+        return validate(KarrasSchedule, karras_values(scheduler_config), "scheduler_config.json").model_dump()
     name = scheduler_config.get("_class_name", "DDPMScheduler")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
     known = inspect.signature(kind).parameters if inspect.isclass(kind) else {}
@@ -52,7 +48,7 @@ def training_schedule(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
                 "set teacher.source to a model without it"
             )
     found = {key: scheduler_config.get(key, known[key].default) for key in SCHEDULE_KEYS}
-    return _validate(Schedule, found, "scheduler_config.json").model_dump()
+    return validate(Schedule, found, "scheduler_config.json").model_dump()
 
 
 def without_own_betas(config: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,22 +148,6 @@ def _check_noise(schedule: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _validate(kind: type[Checked], values: Mapping[str, Any], file: str) -> Checked:
-    """`values` as a section of this kind.
-
-    Raises:
-        ValueError: a value is of another type or out of bounds; names file, key, value and what is allowed.
-    """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        what = f"{key} is {values.get(key)!r:.100}: " if key else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{file}: {what}{message}; set teacher.source to a teacher that fits") from error
-
-
 def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None) -> NetworkConfig:
     channels, height, width = image_shape
     sides = (height,) if height == width else ()
@@ -191,4 +171,4 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
                 f"config.json: {key} is {value!s:.100}, but {source} needs {needed}; "
                 "set teacher.source to a teacher that fits, or change the dataset"
             )
-    return _validate(CONFIGS[config["_class_name"]], config, "config.json")
+    return validate(CONFIGS[config["_class_name"]], config, "config.json")

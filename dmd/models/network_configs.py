@@ -1,10 +1,10 @@
 """What the `config.json` of a network may say: each key with its type and bounds, and the network that all describe."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from dmd.models.backbones import BACKBONES
 from dmd.params.backbone import Width
@@ -13,6 +13,8 @@ from dmd.params.teacher import Beta, Timesteps
 
 LARGEST = 10**10
 """Parameters of a network, forty gigabytes: a config that asks for more is damaged."""
+
+Checked = TypeVar("Checked", bound=Section)
 
 Size = Annotated[int, Field(ge=1, le=2**16, strict=True)]
 Scale = Annotated[float, Field(ge=1e-3, le=1e3, strict=True)]
@@ -127,6 +129,22 @@ CONFIGS: dict[str, type[NetworkConfig]] = {
     "CelebAUNet": CelebAConfig,
 }
 """By class name."""
+
+
+def validate(kind: type[Checked], values: Mapping[str, Any], file: str) -> Checked:
+    """`values` as a section of this kind.
+
+    Raises:
+        ValueError: a value is of another type or out of bounds; names file, key, value and what is allowed.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        what = f"{key} is {values.get(key)!r:.100}: " if key else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{file}: {what}{message}; set teacher.source to a teacher that fits") from error
 
 
 def check_images_pass(config: Mapping[str, Any], image_shape: Sequence[int]) -> None:

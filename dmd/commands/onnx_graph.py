@@ -7,6 +7,7 @@ from typing import Any
 import onnxruntime
 import torch
 
+from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.types import Images, Labels
@@ -64,7 +65,7 @@ def image_shape(generator: Generator) -> tuple[int, ...]:
 def is_conditional(generator: Generator) -> bool:
     """Whether the generator's network takes labels."""
     backbone: Any = generator.denoiser.backbone
-    return backbone.config.num_class_embeds is not None
+    return class_embeds(backbone.config) is not None
 
 
 class OnnxGenerator:

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from pydantic import ValidationError
 
 from dmd.commands.arguments import require
+from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.models import many_step_model
@@ -151,7 +152,7 @@ def _many_steps(
     seed: int = 0,
 ) -> Source:
     config, scale = teacher.backbone.config, 1.0 if wishes.guidance is None else wishes.guidance
-    embeddings = config.num_class_embeds
+    embeddings = class_embeds(config)
     if num_classes is None and embeddings is not None:
         num_classes = embeddings if scale == 1.0 else embeddings - 1
     asked = {"solver": wishes.solver, "num_steps": wishes.steps}

@@ -1,6 +1,7 @@
 """How a network is called, by its class: from `(network, x, time, labels)` to its output F, of x's channels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,3 +28,13 @@ CALLS: dict[str, Call] = {"DiTTransformer2DModel": transformer}
 def call_of(network: nn.Module) -> Call:
     """The call of a network's class."""
     return CALLS.get(type(network).__name__, positional)
+
+
+def class_embeds(config: Any) -> int | None:
+    """Rows of the table of classes that a network's config asks for, the null class too; None without classes.
+
+    A DiT has a row on top of `num_embeds_ada_norm`, which stands for no label (Peebles & Xie 2023, section 3.2).
+    """
+    values = config if isinstance(config, Mapping) else vars(config)
+    classes = values.get("num_embeds_ada_norm")
+    return values.get("num_class_embeds") if classes is None else classes + 1

@@ -2,6 +2,7 @@
 
 import torch
 
+from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.denoiser import BaseDenoiser, Denoiser
 from dmd.types import Images, Labels, Timesteps
 
@@ -33,7 +34,7 @@ def with_guidance(denoiser: Denoiser, guidance_scale: float, num_classes: int | 
         ValueError: guidance is asked of a network that has no null class.
     """
     if guidance_scale != 1.0:
-        check_null_class(guidance_scale, getattr(denoiser.backbone.config, "num_class_embeds", None), num_classes)
+        check_null_class(guidance_scale, class_embeds(denoiser.backbone.config), num_classes)
     if guidance_scale == 1.0 or num_classes is None:
         return denoiser
     return GuidedDenoiser(denoiser, guidance_scale, num_classes)

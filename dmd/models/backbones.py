@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
-from diffusers import ModelMixin, UNet2DModel
+from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -12,9 +12,14 @@ from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.teapearce import TeaPearceUNet
 from dmd.runtime.handed import read_json
 
-BACKBONES: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet)}
-"""Every network by its class name. All are called alike and have the config of a `UNet2DModel` that is read here:
-`sample_size`, `in_channels`, `num_class_embeds`."""
+BACKBONES: dict[str, type[ModelMixin]] = {
+    kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet, DiTTransformer2DModel)
+}
+"""Every network by its class name. How each is called, and how many classes it has, `dmd.diffusion.calls` says; all
+have `sample_size` and `in_channels` in their config."""
+
+OF_LATENTS = {True: "DiTTransformer2DModel", False: "UNet2DModel"}
+"""The network of latents with classes, and without: those that a stock pipeline draws in one step."""
 
 
 BOTTLENECKS = {"UNet2DModel": "mid_block", "TeaPearceUNet": "nn_model.down2", "CelebAUNet": "middle"}
@@ -81,8 +86,8 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
 
 
 def network_file(backbone: ModelMixin) -> Path | None:
-    """The file that travels with the weights of a network that diffusers does not have; none for a `UNet2DModel`."""
-    return None if isinstance(backbone, UNet2DModel) else Path(inspect.getfile(type(backbone)))
+    """The file that travels with the weights of a network that diffusers does not have; none for diffusers' own."""
+    return None if isinstance(backbone, UNet2DModel | DiTTransformer2DModel) else Path(inspect.getfile(type(backbone)))
 
 
 def check_checkpointing(wanted: bool, class_name: str) -> None:

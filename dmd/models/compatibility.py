@@ -1,14 +1,17 @@
 """Do params and checkpoint speak of the same model? Held on the configs alone, before weights are brought or loaded."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import diffusers
 
+from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.guidance import check_null_class
 from dmd.diffusion.schedule import NoiseSchedule
-from dmd.models.backbones import BACKBONES, check_checkpointing
+from dmd.models.backbones import BACKBONES, OF_LATENTS, check_checkpointing
+from dmd.models.codec import multiple_of
+from dmd.models.codec_configs import check_codec
 from dmd.models.karras import is_karras, karras_values, laid_out, noise_table
 from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass, validate
 from dmd.params.karras import KarrasSchedule
@@ -67,6 +70,7 @@ def check_agreement(
     num_classes: int | None,
     guidance_scale: float = 1.0,
     gradient_checkpointing: bool = False,
+    codec: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Hold the configs of a checkpoint against the params.
 
@@ -78,6 +82,7 @@ def check_agreement(
         num_classes: None for an unconditional model; a conditional one may have a null class on top.
         guidance_scale: any but 1.0 needs the null class.
         gradient_checkpointing: true needs a network with blocks for it.
+        codec: the config of the autoencoder whose latents the network takes; None for a network of pixels.
 
     Returns:
         The checkpoint's values of `teacher.schedule`; of an EDM teacher, in the table that the params want.
@@ -85,15 +90,16 @@ def check_agreement(
     Raises:
         ValueError: they disagree, or the params ask for what the network has not; names key, values and the cure.
     """
-    network = _check_network(config, image_shape, num_classes)
-    check_null_class(guidance_scale, config.get("num_class_embeds"), num_classes)
+    shape = image_shape if codec is None else check_codec(codec, image_shape, multiple_of(config))
+    network = _check_network(config, shape, num_classes, of_latents=codec is not None)
+    check_null_class(guidance_scale, class_embeds(config), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = laid_out(training_schedule(without_own_betas(config, scheduler_config)), schedule)
     if schedule is not None:
         _compare(schedule, found)
     _check_noise(found)
     check_own_schedule(network, found)
-    check_images_pass(config, image_shape)
+    check_images_pass(config, shape)
     return found
 
 
@@ -148,20 +154,10 @@ def _check_noise(schedule: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_classes: int | None) -> NetworkConfig:
-    channels, height, width = image_shape
-    sides = (height,) if height == width else ()
-    plain = config.get("_class_name") == "UNet2DModel"  # the networks of this project have a side and no shape
-    sizes = (None, *sides, [height, width]) if plain else sides
-    shape, classes = f"dataset.image_shape {list(image_shape)}", f"dataset.num_classes {num_classes}"
-    for key, allowed, source in (
-        ("_class_name", tuple(BACKBONES), "this pipeline"),
-        ("in_channels", (channels,), shape),
-        ("out_channels", (channels,), shape),
-        ("sample_size", sizes, shape),
-        ("class_embed_type", (None,), "this pipeline"),
-        ("num_class_embeds", (None,) if num_classes is None else (num_classes + 1, num_classes), classes),
-    ):
+def _check_network(
+    config: Mapping[str, Any], shape: Sequence[int], num_classes: int | None, of_latents: bool
+) -> NetworkConfig:
+    for key, allowed, source in _compared(config, shape, num_classes, of_latents):
         value = config.get(key)
         said = repr(list(value) if isinstance(value, tuple) else value)  # 28.0 equals 28, and is no size
         if said not in map(repr, allowed):
@@ -172,3 +168,29 @@ def _check_network(config: Mapping[str, Any], image_shape: Sequence[int], num_cl
                 "set teacher.source to a teacher that fits, or change the dataset"
             )
     return validate(CONFIGS[config["_class_name"]], config, "config.json")
+
+
+def _compared(
+    config: Mapping[str, Any], shape: Sequence[int], num_classes: int | None, of_latents: bool
+) -> Iterator[tuple[str, tuple[Any, ...], str]]:
+    """What is compared with the params: each key with the values that are right, and what needs them."""
+    (channels, height, width), name = shape, config.get("_class_name")
+    taken, classes = f"dataset.image_shape {list(shape)}", f"dataset.num_classes {num_classes}"
+    sides: tuple[Any, ...] = (height,) if height == width else ()
+    if of_latents:
+        taken = f"the codec, whose latents are {list(shape)},"
+        kind = OF_LATENTS[num_classes is not None]
+        yield "_class_name", (kind,), f"a codec with {classes}"
+    else:
+        yield "_class_name", tuple(kind for kind in BACKBONES if kind != "DiTTransformer2DModel"), "this pipeline"
+        if name == "UNet2DModel":  # the networks of this project have a side and no shape
+            sides = (None, *sides, [height, width])
+    yield "in_channels", (channels,), taken
+    yield "sample_size", sides, taken
+    yield "class_embed_type", (None,), "this pipeline"
+    if name == "DiTTransformer2DModel":  # which may predict a variance too
+        yield "out_channels", (None, channels, 2 * channels), taken
+        yield "num_embeds_ada_norm", (num_classes,), classes
+    else:
+        yield "out_channels", (channels,), taken
+        yield "num_class_embeds", (None,) if num_classes is None else (num_classes + 1, num_classes), classes

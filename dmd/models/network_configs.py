@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from dmd.diffusion.calls import call_of, class_embeds
 from dmd.models.backbones import BACKBONES
 from dmd.params.backbone import Width
 from dmd.params.section import Section, Switch
@@ -123,10 +124,28 @@ class CelebAConfig(NetworkConfig):
         return self.num_train_timesteps
 
 
+class DiTConfig(NetworkConfig):
+    """Of diffusers' `DiTTransformer2DModel`, with its defaults."""
+
+    num_attention_heads: Size = 16
+    attention_head_dim: Size = 72
+    num_layers: Annotated[int, Field(ge=1, le=1024, strict=True)] = 28
+    dropout: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
+    norm_num_groups: Size = 32
+    attention_bias: Switch = True
+    patch_size: Size = 2
+    activation_fn: Literal["gelu", "gelu-approximate", "geglu", "geglu-approximate"] = "gelu-approximate"
+    upcast_attention: Switch = False
+    norm_type: Literal["ada_norm_zero"] = "ada_norm_zero"
+    norm_elementwise_affine: Switch = False
+    norm_eps: Small = 1e-5
+
+
 CONFIGS: dict[str, type[NetworkConfig]] = {
     "UNet2DModel": UNet2DConfig,
     "TeaPearceUNet": TeaPearceConfig,
     "CelebAUNet": CelebAConfig,
+    "DiTTransformer2DModel": DiTConfig,
 }
 """By class name."""
 
@@ -161,11 +180,11 @@ def check_images_pass(config: Mapping[str, Any], image_shape: Sequence[int]) -> 
             size = sum(parameter.numel() for parameter in network.parameters())
             if size > LARGEST:
                 raise ValueError(f"it would have {size:,} parameters")
-            given = network(images, step, class_labels=None if config.get("num_class_embeds") is None else step).sample
+            given = call_of(network)(network, images, step, None if class_embeds(config) is None else step)
             if given.shape != images.shape:
                 raise ValueError(f"it makes {list(given.shape[1:])} of them")
     except Exception as error:  # diffusers' and torch's own: they have no common name
-        keys = [key for key in ("block_out_channels", "attention_head_dim", "width") if key in config]
+        keys = [key for key in ("block_out_channels", "attention_head_dim", "patch_size", "width") if key in config]
         raise ValueError(
             f"config.json: {', '.join(keys) or 'its defaults'}: no {config['_class_name']} of this config takes images "
             f"of {list(image_shape)}: {str(error).partition(chr(10))[0] or type(error).__name__}; set teacher.source "

@@ -11,7 +11,8 @@ from dmd.models.compatibility import check_agreement
 from dmd.models.network_configs import CONFIGS, check_images_pass
 from tests.models.test_compatibility import SCHEDULE, network
 
-COMPARED = {"sample_size", "in_channels", "out_channels", "num_class_embeds", "class_embed_type"}
+COMPARED = {"sample_size", "in_channels", "out_channels", "class_embed_type"}
+COMPARED |= {"num_class_embeds", "num_embeds_ada_norm"}
 """With the params, by `check_agreement`."""
 
 

@@ -3,7 +3,8 @@
 A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call the network at t* and, as no timestep is
 left below, return its x0. So `DDIMPipeline` draws an unconditional `UNet2DModel` with `num_inference_steps=1`; a model
 with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`. A network
-with EDM's preconditioning is drawn by `ConsistencyModelPipeline`, with classes or without (`edm_pipeline.py`).
+with EDM's preconditioning is drawn by `ConsistencyModelPipeline`, with classes or without (`edm_pipeline.py`), one of
+latents by `DiTPipeline` or `LDMPipeline` (`latent_pipelines.py`).
 """
 
 import shutil
@@ -21,13 +22,14 @@ from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
 from dmd.models.edm_pipeline import build_edm_pipeline, is_edm_scheduler, load_edm_generator
 from dmd.models.karras import is_karras
+from dmd.models.latent_pipelines import build_latent_pipeline, find_parts
 from dmd.runtime.files import load_json, save_json, whole_folder
 from dmd.runtime.handed import read_json
 
 CODE_FILE = "one_step.py"
 
 PARTS = ("unet", "scheduler", "model_index.json", CODE_FILE)
-"""What `save_generator` writes; the model card comes with the scores."""
+"""What `save_generator` writes of a generator of pixels; the model card comes with the scores."""
 
 
 def save_generator(
@@ -36,8 +38,9 @@ def save_generator(
     scheduler_config: Mapping[str, Any],
     generator_timesteps: int | Sequence[int],
     num_classes: int | None = None,
+    autoencoder: ModelMixin | None = None,
 ) -> None:
-    """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json` and `one_step.py`.
+    """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json`; of pixels, `one_step.py`.
 
     Args:
         folder: replaced, whole or not at all.
@@ -45,14 +48,16 @@ def save_generator(
         scheduler_config: the config of the scheduler that the teacher was trained under.
         generator_timesteps: t*, 0 … T - 1; several for a generator of several calls, falling.
         num_classes: classes without the null class; None for an unconditional model.
+        autoencoder: of a generator of latents.
 
     Raises:
-        ValueError: t* is outside the schedule.
+        ValueError: t* is outside the schedule, or no pipeline draws such a generator.
     """
-    pipeline = build_pipeline(backbone, scheduler_config, generator_timesteps, num_classes)
+    pipeline = build_pipeline(backbone, scheduler_config, generator_timesteps, num_classes, autoencoder)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
-        shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
+        if autoencoder is None:
+            shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
         index = load_json(part / "model_index.json")
         if isinstance(pipeline, one_step.OneStepPipeline):
             index["_class_name"] = ["one_step", "OneStepPipeline"]
@@ -61,9 +66,10 @@ def save_generator(
             shutil.copyfile(code, part / "unet" / code.name)
             index["unet"] = [code.stem, type(backbone).__name__]
         save_json(part / "model_index.json", index)
-        config = load_json(part / "unet" / "config.json")
-        config.pop("_name_or_path", None)
-        save_json(part / "unet" / "config.json", config)
+        for path in part.glob("*/config.json"):
+            config = load_json(path)
+            config.pop("_name_or_path", None)
+            save_json(path, config)
 
 
 def build_pipeline(
@@ -71,11 +77,12 @@ def build_pipeline(
     scheduler_config: Mapping[str, Any],
     generator_timesteps: int | Sequence[int],
     num_classes: int | None,
+    autoencoder: ModelMixin | None = None,
 ) -> DiffusionPipeline:
     """diffusers' own pipeline where it draws what the generator does, else `one_step.py`'s.
 
     Raises:
-        ValueError: a timestep is outside the schedule, or they do not fall.
+        ValueError: a timestep is outside the schedule, they do not fall, or no pipeline draws such a generator.
     """
     timesteps = [generator_timesteps] if isinstance(generator_timesteps, int) else list(generator_timesteps)
     if any(later >= earlier for earlier, later in pairwise(timesteps)):
@@ -83,6 +90,8 @@ def build_pipeline(
     if is_karras(scheduler_config):
         return build_edm_pipeline(backbone, scheduler_config, timesteps)
     scheduler = one_step_scheduler(scheduler_config, timesteps[0])
+    if autoencoder is not None:
+        return build_latent_pipeline(backbone, autoencoder, scheduler, len(timesteps))
     if num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel):
         return DDIMPipeline(backbone, scheduler)
     return one_step.OneStepPipeline(backbone, scheduler, num_classes, timesteps[1:] or None)
@@ -109,11 +118,14 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
 
 
 def load_generator(folder: Path) -> Generator:
-    """The generator of a folder that `save_generator` wrote; reads `unet/`, `scheduler/` and `model_index.json`."""
+    """The generator of a folder that `save_generator` wrote; reads the network, `scheduler/` and `model_index.json`.
+
+    One of latents gives latents: `load_generator_codec` has what decodes them.
+    """
     if is_edm_scheduler(folder / "scheduler"):
         return load_edm_generator(folder)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
-    denoiser = Denoiser(load_backbone(folder / "unet"), schedule, scheduler.config.prediction_type)
+    denoiser = Denoiser(load_backbone(folder / find_parts(folder).network), schedule, scheduler.config.prediction_type)
     later = read_json(folder / "model_index.json").get("later_timesteps") or []
     return Generator(denoiser, [schedule.num_timesteps - 1, *later])

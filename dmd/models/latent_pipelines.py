@@ -1,0 +1,65 @@
+"""A one-step generator of latents on disk: a stock `DiTPipeline` with classes, a stock `LDMPipeline` without.
+
+Both draw latents by the scheduler that ends at t*, in one step, and give `D(z / scaling_factor)`: of the first with
+`num_inference_steps=1, guidance_scale=1`. No code of this project travels with them.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, LDMPipeline, ModelMixin
+
+from dmd.models.codec import Codec, build_codec, load_autoencoder
+from dmd.runtime.handed import read_json
+
+
+class Parts(NamedTuple):
+    """Folders of a pipeline beside its `scheduler/`."""
+
+    network: str
+    codec: str | None = None
+
+
+LATENT_PIPELINES = {"DiTPipeline": Parts("transformer", "vae"), "LDMPipeline": Parts("unet", "vqvae")}
+"""Of pipelines of latents, by class name; the others have a `unet/` and no codec."""
+
+
+def parts_of(class_name: object) -> Parts:
+    """The parts of a pipeline by the `_class_name` in its `model_index.json`."""
+    known = LATENT_PIPELINES.get(class_name) if isinstance(class_name, str) else None
+    return known or Parts("unet")
+
+
+def find_parts(folder: Path) -> Parts:
+    """The parts of the pipeline in a folder."""
+    return parts_of(read_json(folder / "model_index.json").get("_class_name"))
+
+
+def build_latent_pipeline(
+    backbone: ModelMixin, autoencoder: ModelMixin, scheduler: DDIMScheduler, num_timesteps: int
+) -> DiffusionPipeline:
+    """The pipeline of a generator that calls `backbone` once, at the last timestep of `scheduler`.
+
+    Raises:
+        ValueError: the generator has several timesteps, or the codec a shift: both are what these pipelines have not.
+    """
+    if num_timesteps != 1:
+        raise ValueError(
+            f"distill.generator_timesteps has {num_timesteps}: a generator of latents is saved as a pipeline of one "
+            "step; give one timestep"
+        )
+    if autoencoder.config.get("shift_factor"):
+        raise ValueError(
+            f"the codec's config.json: shift_factor is {autoencoder.config.shift_factor}, which diffusers' pipelines "
+            "leave out; set teacher.source to a teacher without it"
+        )
+    if type(backbone).__name__ == "DiTTransformer2DModel":
+        return DiTPipeline(backbone, autoencoder, scheduler)
+    return LDMPipeline(autoencoder, backbone, scheduler)
+
+
+def load_generator_codec(folder: Path, image_shape: tuple[int, ...]) -> Codec:
+    """The codec of a generator's folder, for images of this shape: of pixels where the pipeline has none."""
+    network, codec = find_parts(folder)
+    autoencoder = None if codec is None else load_autoencoder(folder / codec)
+    return build_codec(autoencoder, image_shape, read_json(folder / network / "config.json"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dmd.datasets.pairs import PairStore
 from dmd.datasets.registry import load_dataset
@@ -10,9 +11,11 @@ from dmd.distill.batches import RealImages
 from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
+from dmd.models.codec import Codec
 from dmd.models.pipeline import save_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config
+from dmd.params.perceptual import Perceptual
 from dmd.runtime.files import whole_folder
 from dmd.runtime.places import Places
 from dmd.runtime.work_folder import alone_in, finish, work_folder
@@ -27,10 +30,14 @@ def prepare(config: Config) -> Distillation:
     params = config.model_dump(mode="json", include={"seed", "alpha", "guidance_scale", "dataset", "distill"})
     work = work_folder("distill", inputs, params)
     torch.manual_seed(config.seed)
+    teacher = Teacher.load(places.teacher)
+    codec = teacher.codec(config.dataset.image_shape)
+    if teacher.autoencoder is not None:
+        config.check_latents()
     distiller = Distiller(
-        Teacher.load(places.teacher).denoiser,
+        teacher.denoiser,
         PairStore(places.pairs),
-        build_perceptual(settings.perceptual.name, settings.perceptual.resolution, places.weights("perceptual")),
+        regression_distance(settings.perceptual, codec, places.weights("perceptual")),
         settings,
         regression_weight=config.alpha,
         guidance_scale=config.guidance_scale,
@@ -39,7 +46,15 @@ def prepare(config: Config) -> Distillation:
         real=real_images(config),
     )
     log = live.open_log(Path("dvclive", config.system)) if distiller.accelerator.is_main_process else None
-    return Distillation(distiller, work, settings.steps, settings.history_epochs, settings.checkpoint_steps, log)
+    epochs, every = settings.history_epochs, settings.checkpoint_steps
+    return Distillation(distiller, work, settings.steps, epochs, every, log, codec)
+
+
+def regression_distance(settings: Perceptual, codec: Codec, weights: Path) -> nn.Module:
+    """The distance of the regression: of decoded images, or of latents at their own size."""
+    if settings.space == "latents":
+        return build_perceptual(settings.name, codec.latent_shape[1], weights)
+    return codec.comparing(build_perceptual(settings.name, settings.resolution, weights))
 
 
 def real_images(config: Config) -> RealImages | None:
@@ -57,9 +72,15 @@ def main(config: Config) -> None:
         if run.distiller.accelerator.is_main_process:
             with whole_folder(places.training) as out:
                 run.save(out)
-            scheduler_config = Teacher.load(places.teacher).scheduler_config
-            timesteps, classes = config.distill.generator_timesteps, config.dataset.num_classes
-            save_generator(places.generator, run.distiller.student.backbone, scheduler_config, timesteps, classes)
+            teacher, timesteps = Teacher.load(places.teacher), config.distill.generator_timesteps
+            save_generator(
+                places.generator,
+                run.distiller.student.backbone,
+                teacher.scheduler_config,
+                timesteps,
+                config.dataset.num_classes,
+                teacher.autoencoder,
+            )
             finish(run.work)
 
 

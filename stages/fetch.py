@@ -33,9 +33,10 @@ def main(config: Config) -> None:
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
-        found = check_agreement(
-            *teacher.configs, schedule, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
-        )
+        known = dataset.image_shape, dataset.num_classes
+        found = check_agreement(*teacher.configs, schedule, *known, codec=teacher.codec, **config.asked_of_the_network)
+        if teacher.codec is not None:
+            config.check_latents()
         config.check_schedule(found)
 
     perceptual = config.distill.perceptual.name

@@ -29,7 +29,7 @@ def main(config: Config) -> None:
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "pairs")
     recipe = PairRecipe(
         config.seed,
-        dataset.image_shape,
+        teacher.codec(dataset.image_shape).latent_shape,
         dataset.num_classes,
         config.guidance_scale,
         teacher.scheduler_config,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from dmd.datasets.registry import load_dataset
+from dmd.models.codec import FOLDER
 from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.karras import is_karras
 from dmd.models.teacher import Teacher
@@ -38,16 +39,19 @@ def bring(config: Config, out: Path) -> None:
     network, schedule = read_json(source / "config.json"), config.teacher.schedule
     described = without_own_betas(network, read_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
-    found = check_agreement(
-        network, described, wanted, dataset.image_shape, dataset.num_classes, **config.asked_of_the_network
-    )
+    codec = read_json(source / FOLDER / "config.json") if (source / FOLDER).is_dir() else None
+    known = dataset.image_shape, dataset.num_classes
+    found = check_agreement(network, described, wanted, *known, codec=codec, **config.asked_of_the_network)
     config.check_schedule(found)
-    backbone = Teacher.load(source).backbone
+    if codec is not None:
+        config.check_latents()
+    given = Teacher.load(source)
+    backbone = given.backbone
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
         scheduler = scheduler_config(backbone, canonical_scheduler(found))
-        keep(Teacher(backbone, scheduler), part, read_json(source / "origin.json"))
+        keep(Teacher(backbone, scheduler, given.autoencoder), part, read_json(source / "origin.json"))
 
 
 def fresh(config: Config) -> Teacher:

@@ -25,6 +25,7 @@ def build(
     """
     from dmd.commands.arguments import require
     from dmd.commands.systems import find_config
+    from dmd.models.latent_pipelines import refuse_latents
     from dmd.models.pipeline import load_generator
     from dmd.models.teacher import Teacher
     from dmd.runtime.places import Places
@@ -36,7 +37,9 @@ def build(
 
     config, places = find_config(system), Places(system)
     teacher = Teacher.load(require(places.teacher, "teacher"))
-    build_folder(config, teacher, load_generator(require(places.generator, "distill")), folder)
+    student = require(places.generator, "distill")
+    refuse_latents(student)
+    build_folder(config, teacher, load_generator(student), folder)
     typer.echo(f"{folder}: the page of {system}; `dmd demo serve` shows it, and any static host can")
 
 

@@ -21,6 +21,7 @@ def export(
     Example dmd export models/mnist-small/generator generator.onnx
     """
     from dmd.commands.arguments import require
+    from dmd.models.latent_pipelines import refuse_latents
     from dmd.models.pipeline import load_generator
 
     try:
@@ -28,6 +29,7 @@ def export(
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed; `make setup` brings it") from error
 
-    loaded = load_generator(require(generator, "distill"))
+    refuse_latents(require(generator, "distill"))
+    loaded = load_generator(generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(loaded, path, is_conditional(loaded))

@@ -25,9 +25,12 @@ class Scorer:
         self.device, self.noises = device, self.setup.noises
 
     def score_sets(self, model: Model, title: str, noises: Noises | None = None, num_sets: int = SETS) -> Scores:
-        """Draw from disjoint sets of noises, behind a progress bar named `title`; the scores of each set."""
+        """Draw from disjoint sets of noises, behind a progress bar named `title`; the scores of each set.
+
+        `model` makes what the teacher makes, images or latents.
+        """
         summaries = (
-            summarise_model(self.setup.net, model, part, self.setup.batch_size, title)
+            summarise_model(self.setup.net, self.setup.codec.decoding(model), part, self.setup.batch_size, title)
             for part in (noises or self.noises).sets(num_sets)
         )
         return [self.score(summary, k) for k, summary in enumerate(summaries)]

@@ -48,12 +48,15 @@ def distil_and_score(config: Config) -> dict[str, Any]:
 def base_hash(config: Config) -> str:
     """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation.
 
-    A precision counts where it is not float32: rows of before there was a choice are of that.
+    A precision counts where it is not float32, a space where it is not that of images: rows of before there was a
+    choice are of these.
     """
-    excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile"}}
+    excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile": True}}
     excluded["teacher"] = {"training": {"mixed_precision"}}  # the weights' hash tells
     if config.distill.mixed_precision is None:
-        excluded["distill"] |= {"mixed_precision"}
+        excluded["distill"]["mixed_precision"] = True
+    if config.distill.perceptual.space == "images":
+        excluded["distill"]["perceptual"] = {"space"}
     values = config.model_dump(mode="json", exclude=excluded)
     values["teacher_sha256"] = folder_sha256(Places(config.system).teacher)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -17,6 +17,7 @@ from dmd.models.backbones import load_backbone
 from dmd.models.compatibility import training_schedule, without_own_betas
 from dmd.models.edm_pipeline import is_one_step
 from dmd.models.karras import is_karras
+from dmd.models.latent_pipelines import refuse_latents
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import load_config
@@ -135,6 +136,7 @@ def _one_step(
             f"{folder}: a generator has its own steps and no guidance; leave --solver, --steps and --guidance away, or "
             "name a teacher"
         )
+    refuse_latents(folder)
     generator: Generator = load_generator(folder).to(Accelerator().device)
     backbone: Any = generator.denoiser.backbone
     if num_classes is None:
@@ -151,6 +153,8 @@ def _many_steps(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> Source:
+    if teacher.autoencoder is not None:
+        raise ValueError(f"{title}: its network makes latents, and only models of pixels can be drawn from here")
     config, scale = teacher.backbone.config, 1.0 if wishes.guidance is None else wishes.guidance
     embeddings = class_embeds(config)
     if num_classes is None and embeddings is not None:

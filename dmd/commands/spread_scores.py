@@ -1,13 +1,13 @@
 """How sure a score's spread is: the student scored with several seeds, each its own sets, beside all sets together."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from dmd.commands.arguments import require
 from dmd.commands.scorer import Scorer
-from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, over_sets
 from dmd.models.pipeline import load_generator
 from dmd.params.config import Config
@@ -22,13 +22,13 @@ def spread_rows(config: Config, seeds: int) -> list[dict[str, Any]]:
     Raises:
         ValueError: there is no generator yet.
     """
-    settings, data = config.evaluate, config.dataset
+    settings = config.evaluate
     folder = require(Places(config.system).generator, "distill")
     scorer = Scorer(config, settings.num_samples)
     generator = load_generator(folder).to(scorer.device)
     sets: dict[str, list[dict[str, Any]]] = {}
     for seed in range(config.seed + 1, config.seed + 1 + seeds):
-        noises = Noises(seed, settings.num_samples, data.image_shape, data.num_classes, scorer.device)
+        noises = replace(scorer.noises, seed=seed)
         with torch.no_grad():
             sets[str(seed)] = scorer.score_sets(generator, f"seed {seed}", noises, settings.num_sets)
     sets["all"] = [scores for found in sets.values() for scores in found]

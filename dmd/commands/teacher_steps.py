@@ -86,7 +86,8 @@ class Bench:
 
     def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
-        return sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
+        x = sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
+        return self.scorer.setup.codec.decode(x)
 
     @torch.no_grad()
     def draw(self, setting: Setting, noises: Noises) -> Drawn:

@@ -17,6 +17,7 @@ from dmd.distill.distiller import Distiller
 from dmd.distill.health import Row
 from dmd.distill.panel import draw_panel, noise_levels
 from dmd.distill.trouble import first_sign
+from dmd.models.codec import Codec
 from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.training.learner import SETTLE_STEPS, settle
 
@@ -38,14 +39,16 @@ class Distillation:
         epochs: int,
         checkpoint_steps: int,
         live: Callable[[Row], None] | None = None,
+        codec: Codec | None = None,
     ) -> None:
         """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`.
 
         `live`, if any, is called with each row of the health table at the checkpoint after it; a resumed run calls it
-        with those that it has.
+        with those that it has. `codec` turns what the generator makes into images, where that is latents.
         """
         self.distiller, self.work, self.steps, self.checkpoint_steps = distiller, work, steps, checkpoint_steps
         self.live = live
+        self.codec = (codec or Codec(distiller.pairs.image_shape)).to(distiller.accelerator.device)
         self.history_steps = sorted({round(steps * epoch / epochs) for epoch in range(epochs + 1)})
         self.fixed = distiller.pairs.read(range(min(HISTORY_IMAGES, len(distiller.pairs))))
         self.rows: list[dict[str, int | float]] = []
@@ -92,7 +95,8 @@ class Distillation:
         pd.DataFrame(self.rows).to_csv(out / "losses.csv", index=False)
         pd.DataFrame(self.health).to_csv(out / "health.csv", index=False)
         snapshots: dict[str, Tensor] = {}
-        history = {"z": self.fixed["z"], "x0_pair": self.fixed["x0"], "label": self.fixed["label"]}
+        pair = self._shown(self.fixed["x0"].to(self.distiller.accelerator.device)).cpu()
+        history = {"z": self.fixed["z"], "x0_pair": pair, "label": self.fixed["label"]}
         for step in self.history_steps:
             drawn = load_tensors(self._history_file(step))
             history |= {f"{name}_step_{step:05d}": drawn[name] for name in ("images", "panel")}
@@ -145,8 +149,9 @@ class Distillation:
         device = distiller.accelerator.device
         labels = self.fixed["label"].to(device) if distiller.num_classes is not None else None
         with distiller.student.averaged() as generator, distiller.accelerator.autocast():
-            images = generator(self.fixed["z"].to(device), labels).float()
-            drawn = {"images": images, "panel": draw_panel(distiller, images, labels)} | self._snapshot()
+            x = generator(self.fixed["z"].to(device), labels).float()
+            panel = draw_panel(distiller, x, labels)
+            drawn = {"images": self._shown(x), "panel": self._shown(panel)} | self._snapshot()
         save_tensors(self._history_file(step), drawn)
 
     def _snapshot(self) -> dict[str, Tensor]:
@@ -159,8 +164,14 @@ class Distillation:
             labels = balanced_labels(indices, distiller.num_classes)
             device = distiller.accelerator.device
             images = distiller.student.generator(z.to(device), None if labels is None else labels.to(device))
-            parts.append(to_pixels(images.float()).cpu())
+            parts.append(to_pixels(self._shown(images)).cpu())
         return {"snapshot": torch.cat(parts)} if parts else {}
+
+    @torch.no_grad()
+    def _shown(self, x: Tensor) -> Tensor:
+        """Images of latents, whatever stands before the last three dimensions; in float32 whatever the run is in."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.codec.decode(x.float().flatten(0, -4)).unflatten(0, x.shape[:-3])
 
     def _history_file(self, step: int) -> Path:
         return self.work / f"history-{step:05d}.safetensors"

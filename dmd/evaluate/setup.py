@@ -1,6 +1,6 @@
 """What every evaluation of a system stands on: its feature net, its real images summed up, its noises."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -12,6 +12,7 @@ from dmd.evaluate.scores import distance_name, over_sets, score
 from dmd.evaluate.summaries import Summary, summarise_pixels
 from dmd.evaluate.summary_cache import cached
 from dmd.features.feature_net import load_features
+from dmd.models.codec import Codec, load_codec
 from dmd.params.dataset import Dataset
 from dmd.params.sampling import Evaluate
 from dmd.runtime.places import Places
@@ -36,18 +37,21 @@ class Setup:
     """Images a network call."""
     seed: int
     """Draws the subsets of the kernel distance, the pairs of the diversity and the real images of a set."""
+    codec: Codec = field(default_factory=lambda: Codec(()))
+    """What turns the models' latents into images; of pixels, nothing."""
 
     @classmethod
     def load(cls, places: Places, dataset: Dataset, settings: Evaluate, seed: int, device: torch.device) -> "Setup":
-        """Read what `fetch` left; the real images are summed up once and read again later."""
+        """Read what `fetch` and `teacher` left; the real images are summed up once and read again later."""
         weights, size = places.weights("features"), settings.batch_size
         net = load_features(weights).to(device)
         pixels, labels = load_dataset(dataset.name, places.dataset, "train")
         compute = partial(summarise_pixels, net, pixels, labels, size, device, max_kept=len(pixels))
         named = {"name": "train", "dataset": dataset.model_dump(mode="json")}
         train = cached([places.dataset, weights], named, device, compute)
-        noises = Noises(seed, settings.num_samples, dataset.image_shape, dataset.num_classes, device)
-        return cls(net, settings.features, pixels, train, noises, size, seed)
+        codec = load_codec(places.teacher, dataset.image_shape).to(device)
+        noises = Noises(seed, settings.num_samples, codec.latent_shape, dataset.num_classes, device)
+        return cls(net, settings.features, pixels, train, noises, size, seed, codec)
 
     @property
     def distance(self) -> str:

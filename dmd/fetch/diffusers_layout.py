@@ -1,4 +1,4 @@
-"""The two layouts of a pretrained diffusers model: its files at the top of a folder, or in `unet/` and `scheduler/`."""
+"""The layouts of a pretrained diffusers model: its files at the top of a folder, or in the folders of its pipeline."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from diffusers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
 from dmd.fetch.pointers import refuse_pointer
+from dmd.models.codec import FOLDER
+from dmd.models.latent_pipelines import parts_of
 from dmd.runtime.handed import HandedError, read_json
 
 DESCRIPTIONS = (
@@ -14,11 +16,15 @@ DESCRIPTIONS = (
     "config.json",
     "scheduler_config.json",
     "unet/config.json",
+    "transformer/config.json",
+    "vae/config.json",
+    "vqvae/config.json",
+    f"{FOLDER}/config.json",
     "scheduler/scheduler_config.json",
 )
-"""The small files of both layouts: what the model is, without its weights."""
+"""The small files of all layouts: what the model is, without its weights."""
 
-PARTS = ("unet", "scheduler")
+CONFIG = "config.json"
 
 VARIANTS = ("", "fp16", "bf16")
 """diffusers' names of the precisions that weights are stored in; the whole one has none."""
@@ -33,43 +39,69 @@ class Layout:
 
     config: str
     scheduler_config: str
+    codec_config: str | None = None
+    """Of a model of latents."""
 
     @classmethod
     def find(cls, folder: Path) -> "Layout":
         """The layout of the model in `folder`.
 
         Raises:
-            ValueError: a description is missing, or the pipeline has parts that no pixel-space UNet has.
+            ValueError: a description is missing, or the pipeline has parts that none of those known has.
         """
-        found = []
-        for part, name in zip(PARTS, ("config.json", "scheduler_config.json"), strict=True):
-            places = [place for place in (f"{part}/{name}", name) if (folder / place).is_file()]
-            if not places:
-                raise ValueError(f"teacher.source: {folder} holds neither {part}/{name} nor {name}; name another model")
-            found.append(places[0])
-        if (folder / "model_index.json").is_file():
-            index = read_object(folder / "model_index.json")
-            parts = {key for key, value in index.items() if isinstance(value, list) and key[:1] != "_" and any(value)}
-            if others := sorted(parts - set(PARTS)):
-                raise ValueError(
-                    f"{folder / 'model_index.json'}: the pipeline has {', '.join(others)} besides a unet and a "
-                    "scheduler; only models of pixels can be distilled here: name another teacher.source"
-                )
-        return cls(*found)
+        index = read_object(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+        network, codec = parts_of(index.get("_class_name"))
+        config = _first(folder, f"{network}/{CONFIG}", CONFIG)
+        scheduler_config = _first(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
+        parts = {key for key, value in index.items() if isinstance(value, list) and key[:1] != "_" and any(value)}
+        if others := sorted(parts - {network, codec, "scheduler"}):
+            raise ValueError(
+                f"{folder / 'model_index.json'}: the pipeline has {', '.join(others)} besides a {network} and a "
+                "scheduler; such a model cannot be distilled here: name another teacher.source"
+            )
+        if codec is not None:
+            return cls(config, scheduler_config, _first(folder, f"{codec}/{CONFIG}"))
+        own = f"{FOLDER}/{CONFIG}"  # as the stage `teacher` writes it
+        return cls(config, scheduler_config, own if config == CONFIG and (folder / own).is_file() else None)
 
     @property
     def weights(self) -> list[str]:
         """Where the weights may lie, beside the model's config: the best first."""
-        names = [_variant(name, variant) for variant in VARIANTS for name in WEIGHTS]
-        return [self.config.replace("config.json", name) for name in names]
+        return weights_beside(self.config)
 
     def describe(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The configs of model and scheduler.
+        """The configs of model and scheduler, the network's class by its name of today.
 
         Raises:
             ValueError: a file is no JSON object; names it.
         """
-        return read_object(folder / self.config), read_object(folder / self.scheduler_config)
+        config = read_object(folder / self.config)
+        if config.get("_class_name") == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero":
+            config["_class_name"] = "DiTTransformer2DModel"
+        return config, read_object(folder / self.scheduler_config)
+
+    def describe_codec(self, folder: Path) -> dict[str, Any] | None:
+        """The config of the codec; None for a model of pixels.
+
+        Raises:
+            ValueError: the file is no JSON object; names it.
+        """
+        return None if self.codec_config is None else read_object(folder / self.codec_config)
+
+
+def weights_beside(config: str) -> list[str]:
+    """Where the weights of a network may lie, beside its config: the best first."""
+    names = [_variant(name, variant) for variant in VARIANTS for name in WEIGHTS]
+    return [config.removesuffix(CONFIG) + name for name in names]
+
+
+def _first(folder: Path, *places: str) -> str:
+    """Where a description lies, of these places the first that has a file."""
+    for place in places:
+        if (folder / place).is_file():
+            return place
+    missing = f"neither {' nor '.join(places)}" if len(places) > 1 else f"no {places[0]}"
+    raise ValueError(f"teacher.source: {folder} holds {missing}; name another model")
 
 
 def _variant(name: str, variant: str) -> str:

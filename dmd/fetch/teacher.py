@@ -2,7 +2,7 @@
 
 import shutil
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,11 +11,12 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from dmd.fetch.adm_checkpoint import import_checkpoint
 from dmd.fetch.archived_teacher import archive_origin, import_archive
-from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout
+from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout, read_object, weights_beside
 from dmd.fetch.downloads import DownloadError
 from dmd.fetch.hub import HUB_ID, snapshot
 from dmd.fetch.pointers import refuse_pointer
 from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_index, read_weights
+from dmd.models.codec import FOLDER
 from dmd.params.teacher import MADE_HERE
 from dmd.runtime.files import save_json, save_tensors
 from dmd.runtime.work_folder import given
@@ -38,14 +39,20 @@ class TeacherSource:
         """The configs of model and scheduler."""
         return self.layout.describe(self.folder)
 
-    def weights(self) -> list[Path]:
-        """The weights, in one file or in the parts that an index names.
+    @property
+    def codec(self) -> dict[str, Any] | None:
+        """The config of the codec; None for a model of pixels."""
+        return self.layout.describe_codec(self.folder)
+
+    def weights(self, beside: str | None = None) -> list[Path]:
+        """The network's weights, or those of the config `beside`, in one file or in the parts that an index names.
 
         Raises:
             DownloadError: the Hub did not serve them.
             ValueError: there are none, only a Git-LFS pointer to them, or the index is broken.
         """
-        for name in self.layout.weights:
+        names = weights_beside(beside or self.layout.config)
+        for name in names:
             path = self.bring(name)
             if not path.is_file():
                 continue
@@ -56,9 +63,7 @@ class TeacherSource:
             for part in filter(Path.is_file, parts):
                 refuse_pointer(part)
             return parts
-        raise ValueError(
-            f"teacher.source: {self.folder} holds no {self.layout.weights[0]} (or .bin); name another model"
-        )
+        raise ValueError(f"teacher.source: {self.folder} holds no {names[0]} (or .bin); name another model")
 
 
 def find_teacher(source: str, revision: str | None, downloads: Path, timeout: float) -> TeacherSource | None:
@@ -103,6 +108,8 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
 def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
     """Write a teacher's files flat: configs, weights as safetensors and `origin.json`; none when it is made here.
 
+    Of a model of latents, `codec/` has the autoencoder's.
+
     Raises:
         ValueError: the provenance beside it names another hash, a file is cut, or a pickle holds more than tensors.
     """
@@ -113,18 +120,30 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
         weights, origin = teacher.weights(), dict(teacher.origin)
         if len(weights) > 1:
             origin["sha256_of_parts"] = check_parts(teacher.folder, weights)
-        tensors = dict(ChainMap(*map(read_weights, weights)))
-        if len(weights) > 1 or weights[0].suffix == ".bin":
-            save_tensors(part / SAFETENSORS_WEIGHTS_NAME, tensors)
-        else:
-            shutil.copyfile(weights[0], part / SAFETENSORS_WEIGHTS_NAME)
+        _place_weights(weights, part)
         for name in (teacher.layout.config, teacher.layout.scheduler_config, "provenance.json"):
             if (teacher.folder / name).is_file():
                 shutil.copyfile(teacher.folder / name, part / Path(name).name)
+        config, _ = teacher.configs
+        if config != read_object(part / "config.json"):  # its class has another name today
+            save_json(part / "config.json", config)
         check_provenance(part, required=False)
+        if teacher.layout.codec_config is not None:
+            (part / FOLDER).mkdir()
+            shutil.copyfile(teacher.folder / teacher.layout.codec_config, part / FOLDER / "config.json")
+            _place_weights(teacher.weights(teacher.layout.codec_config), part / FOLDER)
         save_json(part / "origin.json", origin)
 
     make_folder(folder, fill)
+
+
+def _place_weights(weights: Sequence[Path], folder: Path) -> None:
+    """Write weights as one file of safetensors."""
+    tensors = dict(ChainMap(*map(read_weights, weights)))
+    if len(weights) > 1 or weights[0].suffix == ".bin":
+        save_tensors(folder / SAFETENSORS_WEIGHTS_NAME, tensors)
+    else:
+        shutil.copyfile(weights[0], folder / SAFETENSORS_WEIGHTS_NAME)
 
 
 def _on_disk(path: Path, source: str, revision: str | None, downloads: Path) -> TeacherSource:

@@ -79,7 +79,9 @@ def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into the folder, and add the manifest; the folder is there whole or not at all."""
     with whole_folder(folder) as part:
         fill(part)
-        files = {path.name: file_sha256(path) for path in sorted(part.iterdir())}
+        files = {
+            path.relative_to(part).as_posix(): file_sha256(path) for path in sorted(part.rglob("*")) if path.is_file()
+        }
         save_json(part / "manifest.json", {"files": files})
     logger.info("%s: %s", folder, ", ".join(files) or "nothing needed")
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dmd.models.backbones import load_network
 from dmd.runtime.handed import read_json
-from dmd.types import Images, Labels, Latents, Model
+from dmd.types import Images, Labels, Latents, Model, PerSample
 
 AUTOENCODERS: dict[str, type[ModelMixin]] = {kind.__name__: kind for kind in (AutoencoderKL, VQModel)}
 """Those that are known, by their class name in `config.json`."""
@@ -48,6 +48,10 @@ class Codec(nn.Module):
     def decoding(self, model: Model) -> Model:
         """A model of latents as one of images."""
         return model
+
+    def comparing(self, distance: nn.Module) -> nn.Module:
+        """A distance of images as one of latents."""
+        return distance
 
 
 class LatentCodec(Codec):
@@ -90,6 +94,23 @@ class LatentCodec(Codec):
             return self.decode(model(z, labels))
 
         return draw
+
+    def comparing(self, distance: nn.Module) -> nn.Module:
+        """The distance of what latents are decoded to."""
+        return DecodedDistance(self, distance)
+
+
+class DecodedDistance(nn.Module):
+    """A distance of images, between latents."""
+
+    def __init__(self, codec: Codec, distance: nn.Module) -> None:
+        """Take both."""
+        super().__init__()
+        self.codec, self.distance = codec, distance
+
+    def forward(self, x: Images, y: Images) -> PerSample:
+        """`d(D(x), D(y))`, one number a sample."""
+        return self.distance(self.codec.decode(x), self.codec.decode(y))
 
 
 def halvings(config: Mapping[str, Any]) -> int:

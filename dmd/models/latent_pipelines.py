@@ -35,6 +35,16 @@ def find_parts(folder: Path) -> Parts:
     return parts_of(read_json(folder / "model_index.json").get("_class_name"))
 
 
+def refuse_latents(folder: Path) -> None:
+    """For what draws by a network alone.
+
+    Raises:
+        ValueError: the pipeline in the folder makes latents, which want decoding.
+    """
+    if find_parts(folder).codec is not None:
+        raise ValueError(f"{folder}: its network makes latents, and only models of pixels can be drawn from here")
+
+
 def build_latent_pipeline(
     backbone: ModelMixin, autoencoder: ModelMixin, scheduler: DDIMScheduler, num_timesteps: int
 ) -> DiffusionPipeline:

@@ -1,6 +1,6 @@
-"""The teacher on disk: one flat diffusers folder, whatever its source was."""
+"""The teacher on disk: one flat diffusers folder, whatever its source was, with `codec/` where it makes latents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from diffusers import DDPMScheduler, ModelMixin
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models.backbones import load_backbone
+from dmd.models.codec import FOLDER, Codec, build_codec, load_autoencoder
 from dmd.models.karras import is_karras, noise_table
 from dmd.runtime.files import save_json
 from dmd.runtime.handed import read_json
@@ -17,25 +18,37 @@ from dmd.runtime.handed import read_json
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network and its scheduler's config."""
+    """A network, its scheduler's config, and the autoencoder of a network of latents."""
 
     backbone: ModelMixin
     scheduler_config: Mapping[str, Any]
+    autoencoder: ModelMixin | None = None
+    """Whose latents the network makes; None for a network of pixels."""
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
-        """Read `config.json`, `diffusion_pytorch_model.safetensors` and `scheduler_config.json` from a folder.
+        """Read `config.json`, `diffusion_pytorch_model.safetensors`, `scheduler_config.json`; `codec/` if there is one.
 
         Raises:
             ValueError: one of them is missing or broken; names it.
         """
-        config = read_json(Path(folder) / "scheduler_config.json")
-        return cls(load_backbone(folder), {key: value for key, value in config.items() if not key.startswith("_")})
+        config, codec = read_json(Path(folder) / "scheduler_config.json"), Path(folder) / FOLDER
+        return cls(
+            load_backbone(folder),
+            {key: value for key, value in config.items() if not key.startswith("_")},
+            load_autoencoder(codec) if codec.is_dir() else None,
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the three files."""
+        """Write the three files, and of a network of latents its codec's."""
         self.backbone.save_pretrained(folder, safe_serialization=True)
         save_json(Path(folder) / "scheduler_config.json", dict(self.scheduler_config))
+        if self.autoencoder is not None:
+            self.autoencoder.save_pretrained(Path(folder) / FOLDER, safe_serialization=True)
+
+    def codec(self, image_shape: Sequence[int]) -> Codec:
+        """Between images of this shape and what the network makes; shares the autoencoder's weights."""
+        return build_codec(self.autoencoder, image_shape, self.backbone.config)
 
     @property
     def schedule(self) -> NoiseSchedule:

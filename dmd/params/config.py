@@ -74,6 +74,23 @@ class Config(Section):
         if schedule["prediction_type"] == "edm":
             self._check_edm()
 
+    def check_latents(self) -> None:
+        """Hold the params against a teacher of latents.
+
+        Raises:
+            ValueError: there are several timesteps, or a discriminator; names key, value and cure.
+        """
+        times, kind = self.distill.generator_timesteps, self.distill.discriminator.kind
+        if len(times) > 1:
+            raise ValueError(
+                f"distill.generator_timesteps {list(times)}: a generator of latents is saved as a pipeline of one "
+                "step; give one timestep"
+            )
+        if kind is not None:
+            raise ValueError(
+                f"distill.discriminator.kind {kind} compares with images, and the teacher makes latents; set it to null"
+            )
+
     def _check_edm(self) -> None:
         for key, solver in (("pairs.solver", self.pairs.solver), ("evaluate.solver", self.evaluate.solver)):
             if solver not in ANY_SCHEDULE:

@@ -24,11 +24,22 @@ class Perceptual(Section):
     """LPIPS with its backbone, shift-tolerant LPIPS with its backbone, or the mean squared pixel difference."""
     resolution: Count
     """Images are resized bilinearly to this height and width first."""
+    space: Literal["images", "latents"] = "images"
+    """Of a teacher of latents, what the regression compares: decoded images, or without the decoder's cost the latents,
+    by their mean squared difference."""
 
     @model_validator(mode="after")
     def _large_enough(self) -> "Perceptual":
         if self.resolution < SMALLEST_RESOLUTION[self.name]:
             raise ValueError(
                 f"resolution {self.resolution}: {self.name} needs at least {SMALLEST_RESOLUTION[self.name]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sees_images(self) -> "Perceptual":
+        if self.space == "latents" and self.name != "pixel":
+            raise ValueError(
+                f"space latents: {self.name} is a distance of images; set name to pixel, or space to images"
             )
         return self

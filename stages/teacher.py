@@ -39,7 +39,7 @@ def bring(config: Config, out: Path) -> None:
     network, schedule = read_json(source / "config.json"), config.teacher.schedule
     described = without_own_betas(network, read_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
-    codec = read_json(source / FOLDER / "config.json") if (source / FOLDER).is_dir() else None
+    codec = described_codec(source, config.teacher.latent_scale)
     known = dataset.image_shape, dataset.num_classes
     found = check_agreement(network, described, wanted, *known, codec=codec, **config.asked_of_the_network)
     config.check_schedule(found)
@@ -47,11 +47,28 @@ def bring(config: Config, out: Path) -> None:
         config.check_latents()
     given = Teacher.load(source)
     backbone = given.backbone
+    if given.autoencoder is not None and codec is not None:
+        given.autoencoder.register_to_config(scaling_factor=codec["scaling_factor"])
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
         scheduler = scheduler_config(backbone, canonical_scheduler(found))
         keep(Teacher(backbone, scheduler, given.autoencoder), part, read_json(source / "origin.json"))
+
+
+def described_codec(source: Path, scale: float | None) -> dict[str, Any] | None:
+    """The config of the codec that `fetch` brought, with the scale of the params where they have one.
+
+    Raises:
+        ValueError: they have one, and there is no codec.
+    """
+    folder = source / FOLDER
+    if folder.is_dir():
+        found = read_json(folder / "config.json")
+        return found if scale is None else {**found, "scaling_factor": scale}
+    if scale is not None:
+        raise ValueError(f"teacher.latent_scale {scale}: the teacher makes images, not latents; set it to null")
+    return None
 
 
 def fresh(config: Config) -> Teacher:

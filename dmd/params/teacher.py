@@ -108,6 +108,8 @@ class Teacher(Section):
     """The commit of a hub id; none takes the newest, which `fetch` names. Of no other source."""
     schedule: AnySchedule | None
     """None takes the checkpoint's."""
+    latent_scale: Annotated[float, Field(gt=0)] | None = None
+    """What latents are multiplied with, where the codec's own `scaling_factor` is not that of the training."""
     backbone: Backbone | None = None
     training: Training | None = None
 
@@ -134,6 +136,8 @@ class Teacher(Section):
                 f"backbone.kind `{self.backbone.kind}` has a table of times, and cannot be told the noise levels of "
                 "prediction_type `edm`; take unet2d"
             )
+        if self.latent_scale is not None and self.source in MADE_HERE:
+            raise ValueError(f"latent_scale {self.latent_scale} is of a codec, which source `{self.source}` has not")
         if self.revision is not None and (self.source in MADE_HERE or "://" in self.source):
             raise ValueError(f"revision {self.revision} is of a hub id, but source is {self.source!r}; set it to null")
         return self

@@ -195,3 +195,21 @@ def test_a_folder_of_the_stage_teacher_is_taken_again(root: Path) -> None:
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     files = load_json(folder / "manifest.json")["files"]
     assert {"codec/config.json", "codec/diffusion_pytorch_model.safetensors"} < files.keys()
+
+
+def test_the_params_may_say_the_scale(root: Path) -> None:
+    original = write(root / "given", None)
+    config = load_config(params(root, **{**BASE, "dataset__num_classes": None, "teacher__latent_scale": 0.25}))
+    for stage in (fetch, teacher):
+        stage.main(config)
+    z = torch.randn(2, *LATENT)
+    with torch.no_grad():
+        found = teacher_of(root, config).codec(SHAPE).decode(z)
+        torch.testing.assert_close(found, decoded(original, z * SCALE / 0.25))
+
+
+def test_the_scale_of_no_codec_is_refused(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"teacher.latent_scale 0.25: the teacher makes images"):
+        teacher.described_codec(root, 0.25)
+    with pytest.raises(ValueError, match=r"latent_scale 0.25 is of a codec, which source `train` has not"):
+        load_config(params(root, teacher__source="train", teacher__latent_scale=0.25))

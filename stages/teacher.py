@@ -9,7 +9,7 @@ from dmd.datasets.registry import load_dataset
 from dmd.models.codec import FOLDER
 from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.karras import is_karras
-from dmd.models.teacher import Teacher
+from dmd.models.teacher import HASHED, Teacher
 from dmd.params.config import Config
 from dmd.runtime.files import file_sha256, save_json, whole_folder
 from dmd.runtime.handed import read_json
@@ -109,10 +109,10 @@ def train(config: Config, out: Path) -> None:
 
 
 def keep(teacher: Teacher, out: Path, origin: dict[str, Any]) -> None:
-    """Write the teacher with its provenance: where it is from, and the hash of its weights."""
+    """Write the teacher with its provenance: where it is from, and the hashes of its weights."""
     teacher.save(out)
-    sha256 = file_sha256(out / "diffusion_pytorch_model.safetensors")
-    save_json(out / "provenance.json", {**origin, "sha256": sha256})
+    hashes = {key: file_sha256(out / name) for key, name in HASHED.items() if (out / name).is_file()}
+    save_json(out / "provenance.json", {**origin, **hashes})
 
 
 if __name__ == "__main__":

@@ -127,11 +127,11 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
         config, _ = teacher.configs
         if config != read_object(part / "config.json"):  # its class has another name today
             save_json(part / "config.json", config)
-        check_provenance(part, required=False)
         if teacher.layout.codec_config is not None:
             (part / FOLDER).mkdir()
             shutil.copyfile(teacher.folder / teacher.layout.codec_config, part / FOLDER / "config.json")
             _place_weights(teacher.weights(teacher.layout.codec_config), part / FOLDER)
+        check_provenance(part, required=False)
         save_json(part / "origin.json", origin)
 
     make_folder(folder, fill)

@@ -14,29 +14,31 @@ from torch import Tensor
 
 from dmd.fetch.diffusers_layout import read_object
 from dmd.fetch.pointers import refuse_pointer
+from dmd.models.teacher import HASHED
 from dmd.runtime.files import file_sha256, load_tensors, save_json, whole_folder
 
 logger = logging.getLogger(__name__)
 
 
 def check_provenance(folder: Path, required: bool) -> None:
-    """Hold the weights against the key `sha256` of the `provenance.json` beside them.
+    """Hold the weights against the keys of `HASHED` in the `provenance.json` beside them.
 
     Raises:
         ValueError: the hashes differ, or there is no provenance though it is required.
     """
     path = folder / "provenance.json"
-    wanted = read_object(path).get("sha256") if path.is_file() else None
-    if wanted is None:
-        if required:
-            raise ValueError(f"{path}: no key sha256 of {SAFETENSORS_WEIGHTS_NAME}; check the files out again")
-        return
-    weights = folder / SAFETENSORS_WEIGHTS_NAME
-    if weights.is_file():
-        refuse_pointer(weights)
-    found = file_sha256(weights) if weights.is_file() else "no such file"
-    if found != wanted:
-        raise ValueError(f"{weights}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
+    kept = read_object(path) if path.is_file() else {}
+    if required and kept.get("sha256") is None:
+        raise ValueError(f"{path}: no key sha256 of {SAFETENSORS_WEIGHTS_NAME}; check the files out again")
+    for key, name in HASHED.items():
+        wanted, weights = kept.get(key), folder / name
+        if wanted is None:
+            continue
+        if weights.is_file():
+            refuse_pointer(weights)
+        found = file_sha256(weights) if weights.is_file() else "no such file"
+        if found != wanted:
+            raise ValueError(f"{weights}: sha256 {found}, but {path.name} says {wanted}; check the files out again")
 
 
 def read_index(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import DDPMScheduler, ModelMixin
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.schedule import NoiseSchedule
@@ -14,6 +15,9 @@ from dmd.models.codec import FOLDER, Codec, build_codec, load_autoencoder
 from dmd.models.karras import is_karras, noise_table
 from dmd.runtime.files import save_json
 from dmd.runtime.handed import read_json
+
+HASHED = {"sha256": SAFETENSORS_WEIGHTS_NAME, "codec_sha256": f"{FOLDER}/{SAFETENSORS_WEIGHTS_NAME}"}
+"""Keys of a `provenance.json`, and the weights whose hashes they are: the network's, and its autoencoder's."""
 
 
 @dataclass(frozen=True)

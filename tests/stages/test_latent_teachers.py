@@ -3,6 +3,7 @@
 The truth of the pairs is diffusers' own DDIM with the folder's network, that of the images the folder's autoencoder.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dmd.models.latent_pipelines import load_generator_codec
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config, load_config
-from dmd.runtime.files import load_json, load_tensors, save_json
+from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json
 from stages import distill, evaluate, fetch, pairs, teacher
 from tests.stages.test_fetch import params, root
 
@@ -213,3 +214,16 @@ def test_the_scale_of_no_codec_is_refused(root: Path) -> None:
         teacher.described_codec(root, 0.25)
     with pytest.raises(ValueError, match=r"latent_scale 0.25 is of a codec, which source `train` has not"):
         load_config(params(root, teacher__source="train", teacher__latent_scale=0.25))
+
+
+def test_the_hashes_of_both_weights_are_kept_and_held(root: Path) -> None:
+    original, config = distilled(root, None)
+    folder = root / "models" / config.system / "teacher"
+    provenance, name = load_json(folder / "provenance.json"), "diffusion_pytorch_model.safetensors"
+    assert provenance["sha256"] == file_sha256(folder / name)
+    assert provenance["codec_sha256"] == file_sha256(folder / "codec" / name)
+    shutil.copytree(folder, root / "again")
+    original.vqvae.register_parameter("more", torch.nn.Parameter(torch.zeros(1)))
+    original.vqvae.save_pretrained(root / "again" / "codec")
+    with pytest.raises(ValueError, match=rf"codec/{name}: sha256 \w+, but provenance.json says \w+;"):
+        fetch.main(load_config(params(root, **{**BASE, "dataset__num_classes": None, "teacher__source": "again"})))

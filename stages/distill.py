@@ -80,6 +80,7 @@ def main(config: Config) -> None:
                 timesteps,
                 config.dataset.num_classes,
                 teacher.autoencoder,
+                run.codec.decoded_shape,
             )
             finish(run.work)
 

@@ -37,6 +37,11 @@ class Codec(nn.Module):
         super().__init__()
         self.latent_shape = tuple(latent_shape)
 
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """Of what a stock pipeline draws: an image, with what was padded."""
+        return self.latent_shape
+
     def encode(self, x: Images) -> Latents:
         """Latents of images."""
         return x
@@ -75,6 +80,12 @@ class LatentCodec(Codec):
         bottom, right = (-size % factor for size in (self._height, self._width))
         self._left, self._top = right // 2, bottom // 2
         self._padding = (self._left, right - self._left, self._top, bottom - self._top)
+        self._decoded_shape = (image_shape[0], self._height + bottom, self._width + right)
+
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """Channels, and sides that autoencoder and network can divide."""
+        return self._decoded_shape
 
     def encode(self, x: Images) -> Latents:
         """`z = scale (E(x) - shift)`; no noise of the posterior is drawn."""

@@ -20,6 +20,7 @@ from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
+from dmd.models.drawn import check_drawn
 from dmd.models.edm_pipeline import build_edm_pipeline, is_edm_scheduler, load_edm_generator
 from dmd.models.karras import is_karras
 from dmd.models.latent_pipelines import build_latent_pipeline, find_parts
@@ -29,7 +30,7 @@ from dmd.runtime.handed import read_json
 CODE_FILE = "one_step.py"
 
 PARTS = ("unet", "scheduler", "model_index.json", CODE_FILE)
-"""What `save_generator` writes of a generator of pixels; the model card comes with the scores."""
+"""What `save_generator` writes of a generator of pixels."""
 
 
 def save_generator(
@@ -39,6 +40,7 @@ def save_generator(
     generator_timesteps: int | Sequence[int],
     num_classes: int | None = None,
     autoencoder: ModelMixin | None = None,
+    image_shape: Sequence[int] | None = None,
 ) -> None:
     """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json`; of pixels, `one_step.py`.
 
@@ -49,27 +51,36 @@ def save_generator(
         generator_timesteps: t*, 0 … T - 1; several for a generator of several calls, falling.
         num_classes: classes without the null class; None for an unconditional model.
         autoencoder: of a generator of latents.
+        image_shape: channels, height and width that what was written must draw; None draws nothing.
 
     Raises:
-        ValueError: t* is outside the schedule, or no pipeline draws such a generator.
+        ValueError: t* is outside the schedule, no pipeline draws such a generator, or it draws another shape.
     """
-    pipeline = build_pipeline(backbone, scheduler_config, generator_timesteps, num_classes, autoencoder)
+    rest = scheduler_config, generator_timesteps, num_classes, autoencoder
+    pipeline = build_pipeline(backbone, *rest)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
-        if autoencoder is None:
-            shutil.copyfile(Path(one_step.__file__), part / CODE_FILE)
-        index = load_json(part / "model_index.json")
-        if isinstance(pipeline, one_step.OneStepPipeline):
-            index["_class_name"] = ["one_step", "OneStepPipeline"]
-        code = network_file(backbone)
-        if code is not None:
-            shutil.copyfile(code, part / "unet" / code.name)
-            index["unet"] = [code.stem, type(backbone).__name__]
-        save_json(part / "model_index.json", index)
+        _add_code(part, pipeline, backbone)
         for path in part.glob("*/config.json"):
             config = load_json(path)
             config.pop("_name_or_path", None)
             save_json(path, config)
+        if image_shape is not None:
+            written = load_backbone(part / find_parts(part).network)
+            check_drawn(build_pipeline(written, *rest), image_shape)
+
+
+def _add_code(folder: Path, pipeline: DiffusionPipeline, backbone: ModelMixin) -> None:
+    """Put what diffusers does not have beside the weights, and name it in `model_index.json`."""
+    if find_parts(folder).codec is None:
+        shutil.copyfile(Path(one_step.__file__), folder / CODE_FILE)
+    index, code = load_json(folder / "model_index.json"), network_file(backbone)
+    if isinstance(pipeline, one_step.OneStepPipeline):
+        index["_class_name"] = ["one_step", "OneStepPipeline"]
+    if code is not None:
+        shutil.copyfile(code, folder / "unet" / code.name)
+        index["unet"] = [code.stem, type(backbone).__name__]
+    save_json(folder / "model_index.json", index)
 
 
 def build_pipeline(

@@ -84,6 +84,8 @@ def test_pixels_are_their_own_latents(tmp_path: Path) -> None:
     assert codec.encode(x) is x
     assert codec.decode(x) is x
     assert codec.decoding(model := lambda z, labels: z) is model
+    assert codec.comparing(distance := torch.nn.MSELoss()) is distance
+    assert codec.decoded_shape == SHAPE
     assert type(codec) is Codec
     assert codec.latent_shape == SHAPE
 

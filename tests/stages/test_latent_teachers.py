@@ -227,3 +227,12 @@ def test_the_hashes_of_both_weights_are_kept_and_held(root: Path) -> None:
     original.vqvae.save_pretrained(root / "again" / "codec")
     with pytest.raises(ValueError, match=rf"codec/{name}: sha256 \w+, but provenance.json says \w+;"):
         fetch.main(load_config(params(root, **{**BASE, "dataset__num_classes": None, "teacher__source": "again"})))
+
+
+def test_a_generator_that_would_draw_another_shape_is_not_put_in_place(root: Path) -> None:
+    _, config = distilled(root, None)
+    file = root / "models" / config.system / "teacher" / "config.json"
+    save_json(file, {**load_json(file), "sample_size": 16})
+    with pytest.raises(ValueError, match=r"draws images of \[1, 64, 64\], but dataset.image_shape needs \[1, 32, 32\]"):
+        distill.main(config)
+    assert not (root / "models" / config.system / "generator").exists()

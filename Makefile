@@ -29,7 +29,7 @@ repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for
 	$(BIN)/dvc repro $(SYSTEM_FILE)
 
 demo: $(STAMP) ## a page that draws in the browser, of SYSTEM; trains its generator first where there is none
-	test -d models/$(SYSTEM)/generator/unet || \
+	test -d models/$(SYSTEM)/generator || \
 		$(BIN)/dvc repro $(if $(filter mnist-small,$(SYSTEM)),dvc.yaml,pipelines/$(SYSTEM)/dvc.yaml):distill
 	$(BIN)/dmd demo build $(SYSTEM)
 	$(BIN)/dmd demo serve

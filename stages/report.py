@@ -15,16 +15,15 @@ logger = logging.getLogger(__name__)
 
 
 def main(config: Config) -> None:
-    """Write metrics/<system>: scores, tables, pictures and report.html; and the card in models/<system>/generator."""
+    """Write metrics/<system>: scores, tables, pictures and report.html; and the card in models/<system>/card."""
     places, tables = Places(config.system), Path("docs", "results", "data", "tables", config.system)
-    generator = places.generator
     run = Run.load(config.model_dump(mode="json"), places.evaluation, places.training, tables)
     write_report(places.metrics, run)
-    generator.mkdir(parents=True, exist_ok=True)
-    card = model_card(run.params, round_floats(run.scores), run.training, generator.as_posix())
-    with whole_file(generator / "README.md") as out:
+    places.card.parent.mkdir(parents=True, exist_ok=True)
+    card = model_card(run.params, round_floats(run.scores), run.training, places.generator.as_posix())
+    with whole_file(places.card) as out:
         out.write_text(card, encoding="utf-8")
-    logger.info("%s and %s are written", places.metrics / "report.html", generator / "README.md")
+    logger.info("%s and %s are written", places.metrics / "report.html", places.card)
 
 
 if __name__ == "__main__":

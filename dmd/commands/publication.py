@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import yaml
+from dvc.repo import Repo
 
 from dmd.runtime.places import Places
 
@@ -22,26 +22,13 @@ OTHERS = {"history.png": "Fixed noises as the training went on.", "losses.png": 
 """Pictures below them."""
 
 
-def collect(places: Places, lock: Path, repository: str) -> dict[str, Content]:
-    """Everything that goes, by its name on the Hub.
-
-    Of the generator's folder that is what `lock` knows; hidden files stay.
-
-    Raises:
-        ValueError: the folder holds a file that no stage wrote; names it.
-    """
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
-    parts = [Path(out["path"]) for stage in stages.values() for out in stage["outs"]]
-    files: dict[str, Content] = {}
-    for path in sorted(path for path in places.generator.rglob("*") if path.is_file()):
-        name = path.relative_to(places.generator)
-        if any(part.startswith(".") for part in name.parts):
-            continue
-        if not any(path.is_relative_to(part) for part in parts):
-            raise ValueError(f"{path} was written by no stage; move it elsewhere, it would be published")
-        files[name.as_posix()] = path
-    card = (places.generator / CARD).read_text(encoding="utf-8")
-    files[CARD] = published_card(card, places.generator.as_posix(), repository).encode()
+def collect(places: Places, repository: str) -> dict[str, Content]:
+    """Everything that goes, by its name on the Hub: of the generator's folder what DVC sees, with the card in it."""
+    generator = places.generator
+    with Repo() as repo:
+        paths = sorted(map(Path, repo.dvcignore.find(repo.fs, generator.as_posix())))
+    files: dict[str, Content] = {path.relative_to(generator).as_posix(): path for path in paths}
+    files[CARD] = published_card(places.card.read_text(encoding="utf-8"), generator.as_posix(), repository).encode()
     return files | {f"pictures/{name}": places.metrics / name for name in (*SAMPLES, *OTHERS)}
 
 

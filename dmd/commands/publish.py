@@ -21,7 +21,7 @@ def publish(
     $HF_TOKEN; $HF_ENDPOINT names another Hub.
 
     \b
-    Reads   models/<system>/generator and metrics/<system>; all stages have run.
+    Reads   models/<system>/{generator,card} and metrics/<system>; all stages have run.
     Writes  one commit on the Hub.
     Example dmd publish org/name params.yaml --private --dry-run
     """
@@ -36,7 +36,7 @@ def publish(
     places = Places(load_config(params).system)
     require(places.generator, "report")
     check_reported(params.with_name("dvc.yaml"), places)
-    files = collect(places, params.with_name("dvc.lock"), repository)
+    files = collect(places, repository)
     for name, content in files.items():
         typer.echo(f"{size_of(content):>12,}  {name}")
     visible = " (private)" if private else ""

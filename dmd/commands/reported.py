@@ -8,7 +8,7 @@ from dvc.repo import Repo
 from dmd.runtime.places import Places
 
 STAGES = ("distill", "evaluate", "report")
-"""Those that write the generator's folder, score it, and describe the scores."""
+"""Those that write the generator, score it, and describe the scores."""
 
 HARMLESS = "not in cache"
 """What DVC says of an output that is as it was locked, but has no second copy."""
@@ -17,8 +17,8 @@ HARMLESS = "not in cache"
 def check_reported(pipeline: Path, places: Places) -> None:
     """Hold the generator, its scores and their report against the lock of the pipeline at `pipeline`.
 
-    `evaluate` was locked with the generator that it scored, and `report` with the scores and with the card that it
-    wrote into the generator's folder: where all of them are still so, the card speaks of these weights.
+    `evaluate` was locked with the generator that it scored, and `report` with the scores and the card: where all of
+    them are still so, the card speaks of these weights, and no file was added to them.
 
     Raises:
         ValueError: one differs, or there is no such pipeline; names the paths and the cure.
@@ -30,7 +30,7 @@ def check_reported(pipeline: Path, places: Places) -> None:
         raise ValueError(f"{pipeline}: DVC cannot compare it with its lock: {error}") from error
     entries = [entry for stage in found.values() for entry in stage if isinstance(entry, dict)]
     states = {path: state for entry in entries for group in entry.values() for path, state in group.items()}
-    watched = [places.generator, places.evaluation, places.metrics]
+    watched = [places.generator, places.card, places.evaluation, places.metrics]
     wrong = {
         path: state
         for path, state in states.items()

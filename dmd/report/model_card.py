@@ -1,4 +1,4 @@
-"""The model card: README.md of the generator's folder, with its figures and a snippet that draws from it."""
+"""The model card: the generator's figures, and a snippet that draws from its folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +27,11 @@ pipeline = ConsistencyModelPipeline.from_pretrained("{folder}")
 images = pipeline(batch_size={count}{classes}).images
 images[0].save("sample.png")"""
 
-COPY = "To keep or pass on the generator, copy this folder: `save_pretrained` leaves its code out."
+COPY = "To keep or pass on the generator, copy its folder: `save_pretrained` leaves its code out."
 
 HOW_CONDITIONAL = (
     "`class_labels` is a class for all images or one for each, 0 … {last}; `batch_size`, `generator` and `latents` are "
-    "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file beside this card. " + COPY
+    "as usual. `trust_remote_code` lets diffusers run `one_step.py`, the short file in that folder. " + COPY
 )
 
 UNCONDITIONAL = """from diffusers import DiffusionPipeline
@@ -41,8 +41,8 @@ images = pipeline(batch_size=10).images
 images[0].save("sample.png")"""
 
 HOW_UNCONDITIONAL = (
-    "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the files beside "
-    "this card: the pipeline, and its network, which diffusers does not have. " + COPY
+    "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the folder's "
+    "files: the pipeline, and its network, which diffusers does not have. " + COPY
 )
 
 HOW_STOCK = (

@@ -47,8 +47,13 @@ class Places:
 
     @property
     def generator(self) -> Path:
-        """The one-step model, a diffusers pipeline folder; written by `distill`, its card by `report`."""
+        """The one-step model, a diffusers pipeline folder; written by `distill`."""
         return self.models / "generator"
+
+    @property
+    def card(self) -> Path:
+        """The generator's model card, which comes with the scores; written by `report`."""
+        return self.models / "card" / "README.md"
 
     @property
     def training(self) -> Path:
@@ -69,6 +74,7 @@ WRITERS = {
     "training": "distill",
     "generator": "distill",
     "evaluation": "evaluate",
+    "card": "report",
 }
 """The stage that writes each folder of data/<system>/ and models/<system>/."""
 

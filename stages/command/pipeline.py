@@ -41,8 +41,7 @@ def check_inputs(stage: str, system: str) -> None:
 def output_folders(stage: str, system: str) -> list[Path]:
     """The folders below data/ and models/ that the stage replaces whole."""
     paths = [path for path in _paths(stage, "outs", system) if writer_of(path) == stage]
-    generator = Path("models", system, "generator")  # of which DVC tracks the parts
-    return [path for path in paths if generator not in path.parents] + [generator] * (stage == "distill")
+    return [path for path in paths if not path.suffix]  # the card is a file
 
 
 def _paths(stage: str, key: str, system: str) -> list[Path]:

@@ -21,8 +21,9 @@ from dmd.report.model_card import model_card
 from tests.commands.publishing_hub import Fault, committed, serve
 from tests.pipeline.remotes import ROOT, free_port, make_repository
 
-GENERATOR, METRICS = "models/mnist-small/generator", "metrics/mnist-small"
-PARTS = {"model_index.json", "one_step.py", "scheduler/bytes", "unet/bytes", "unet/weights.safetensors"}
+MODELS, METRICS = "models/mnist-small", "metrics/mnist-small"
+GENERATOR, CARD = f"{MODELS}/generator", f"{MODELS}/card/README.md"
+PARTS = {"model_index.json", "one_step.py", "unet/config.json", "unet/weights.safetensors"}
 PICTURES = {
     f"pictures/{name}.png" for name in ("samples_teacher", "samples_before", "samples_student", "history", "losses")
 }
@@ -33,12 +34,13 @@ SCORES = json.loads((ROOT / METRICS / "metrics.json").read_text(encoding="utf-8"
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose outputs are locked; the card is a real one, of the scores in git."""
     folder = tmp_path_factory.mktemp("published")
-    (folder / GENERATOR / "unet").mkdir(parents=True)
-    for name in ("bytes", "weights.safetensors"):
-        (folder / GENERATOR / "unet" / name).write_bytes(name.encode() * 100)
+    for name in PARTS:
+        (folder / GENERATOR / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / GENERATOR / name).write_bytes(name.encode() * 100)
     params = load_config(ROOT / "params.yaml").model_dump(mode="json")
     card = model_card(params, SCORES, {}, GENERATOR)
-    (folder / GENERATOR / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD).parent.mkdir(parents=True)
+    (folder / CARD).write_text(card, encoding="utf-8")
     return make_repository(folder)
 
 
@@ -110,7 +112,7 @@ def test_a_dry_run_lists_the_same_and_asks_nothing(
     result = publish(repository, monkeypatch, "--dry-run")
     assert result.exit_code == 0, result.output
     assert listed(result.output) == PARTS | PICTURES | {"README.md"}
-    assert result.output.splitlines()[-1] == "11 files would go to org/name in one commit; nothing was sent"
+    assert result.output.splitlines()[-1] == "10 files would go to org/name in one commit; nothing was sent"
     assert hub.asked == []
 
 
@@ -119,7 +121,7 @@ def test_a_dry_run_lists_the_same_and_asks_nothing(
     [
         f"{GENERATOR}/unet/weights.safetensors",
         f"{GENERATOR}/one_step.py",
-        f"{GENERATOR}/README.md",
+        CARD,
         f"{METRICS}/samples_student.png",
         "data/mnist-small/evaluation/bytes",
     ],
@@ -135,20 +137,20 @@ def test_what_the_last_report_did_not_see_is_refused(
     assert result.exit_code == 1
     said = result.output[result.output.index("error: ") :]
     assert said.startswith(f"error: {GENERATOR} is not what the last report describes: ")
-    assert any(f"{place} modified" in said for place in (name, str(Path(name).parent)))
+    assert any(f"{place} modified" in said for place in (name, str(Path(name).parent), GENERATOR))
     assert said.count("\n") == 1
 
 
-def test_a_file_that_no_stage_wrote_is_refused_and_a_hidden_one_stays(
+def test_a_file_that_no_stage_wrote_is_refused_and_one_that_dvc_ignores_stays(
     repository: Path, hub: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, code in {".DS_Store": 0, "notes.txt": 1}.items():
+    for name, code in {"unet/.DS_Store": 0, "notes.txt": 1}.items():
         (repository / GENERATOR / name).write_text("mine", encoding="utf-8")
         result = publish(repository, monkeypatch, "--dry-run")
         (repository / GENERATOR / name).unlink()
         assert result.exit_code == code, result.output
         assert name not in listed(result.output)
-    assert f"error: {GENERATOR}/notes.txt was written by no stage" in result.output
+    assert f"describes: {GENERATOR} modified" in result.output
 
 
 @pytest.mark.parametrize("name", ["name", "org/name/more", "org/na me", "https://huggingface.co/org/name", "org/-name"])

@@ -40,7 +40,9 @@ for name in ("losses.csv", "health.csv", "steps.csv", "report.html"):
 for name in ("losses", "samples_teacher", "samples_before", "samples_student", "history"):
     (folder / f"{name}.png").write_bytes(b"a picture")
 (folder / "metrics.json").write_text(scores)
-Path("models", params["system"], "generator/README.md").write_text("a card")
+card = Path("models", params["system"], "card/README.md")
+card.parent.mkdir(parents=True, exist_ok=True)
+card.write_text("a card")
 """
 PAGE = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
 

@@ -21,6 +21,7 @@ WRITTEN = {
     PLACES.training / "losses.csv": "distill",
     PLACES.generator / "unet" / "config.json": "distill",
     PLACES.evaluation / "scores.json": "evaluate",
+    PLACES.card: "report",
     Path("/data/me/pairs/here") / PLACES.training: "distill",
     PLACES.metrics / "metrics.json": None,
     Path("teacher/config.json"): None,

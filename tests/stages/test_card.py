@@ -74,7 +74,7 @@ def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, s
     # The card's way to keep it: a copy draws, and where `save_pretrained` gives another that does, no more is said.
     shutil.copytree(folder, tmp_path / "copied")
     exec(compile(snippet.replace("models/mnist-small/generator", "copied"), "README.md", "exec"), {})
-    assert ("copy this folder" in card) == (not isinstance(index, str))
+    assert ("copy its folder" in card) == (not isinstance(index, str))
     if isinstance(index, str):
         DiffusionPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
         exec(compile(snippet.replace("models/mnist-small/generator", "saved"), "README.md", "exec"), {})

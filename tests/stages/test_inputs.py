@@ -49,7 +49,7 @@ def test_a_stage_with_its_inputs_starts(clone: Path) -> None:
 def test_the_folders_that_a_stage_replaces_are_known(clone: Path) -> None:
     data, models = Path("data", SYSTEM), Path("models", SYSTEM)
     assert output_folders("pairs", SYSTEM) == [data / "pairs"]
-    assert output_folders("distill", SYSTEM) == [data / "training", models / "generator"]
+    assert output_folders("distill", SYSTEM) == [models / "generator", data / "training"]
     assert output_folders("report", SYSTEM) == []
     weights = [data / "weights" / name for name in ("teacher", "perceptual", "features")]
     assert output_folders("fetch", SYSTEM) == [data / "dataset", *weights]

@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
 def test_outputs_are_those_of_the_stage(written):
     assert {path.name for path in (written / "metrics" / "mnist-small").iterdir()} == OUTPUTS
-    assert (written / "models" / "mnist-small" / "generator" / "README.md").is_file()
+    assert (written / "models" / "mnist-small" / "card" / "README.md").is_file()
 
 
 def test_metrics_keep_six_digits(written):
@@ -218,7 +218,7 @@ def test_tables_say_what_was_used():
 
 
 def test_card_is_what_the_hub_reads(written):
-    card = ModelCard.load(written / "models" / "mnist-small" / "generator" / "README.md")
+    card = ModelCard.load(written / "models" / "mnist-small" / "card" / "README.md")
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert results["fd_lenet"] == 7.98765
     assert results["class_accuracy"] == 0.98

@@ -16,7 +16,7 @@ def test_links_to_a_cache_are_replaced_and_not_written_through(tmp_path, monkeyp
     """As DVC leaves outputs with `cache.type symlink`."""
     write_system(tmp_path)
     outputs = [tmp_path / "metrics" / "mnist-small" / name for name in OUTPUTS]
-    outputs.append(tmp_path / "models" / "mnist-small" / "generator" / "README.md")
+    outputs.append(tmp_path / "models" / "mnist-small" / "card" / "README.md")
     for number, path in enumerate(outputs):
         path.parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"cached-{number}").write_text("cached")

@@ -15,10 +15,16 @@ pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
 images = pipeline(class_labels={labels}).images
 images[0].save("sample.png")"""
 
-STOCK = """from diffusers import DDIMPipeline
+STOCK = """from diffusers import {kind}
 
-pipeline = DDIMPipeline.from_pretrained("{folder}")
+pipeline = {kind}.from_pretrained("{folder}")
 images = pipeline(batch_size=10, num_inference_steps=1).images
+images[0].save("sample.png")"""
+
+DIT = """from diffusers import DiTPipeline
+
+pipeline = DiTPipeline.from_pretrained("{folder}")
+images = pipeline(class_labels={labels}, guidance_scale=1.0, num_inference_steps=1).images
 images[0].save("sample.png")"""
 
 EDM = """from diffusers import ConsistencyModelPipeline
@@ -50,10 +56,23 @@ HOW_STOCK = (
     "more steps than one are not what it was trained for."
 )
 
+HOW_LATENT = (
+    HOW_STOCK + " Its images may have a border around {shape}, to sides that the autoencoder can halve; the "
+    "figures are without it."
+)
+
 HOW_EDM = (
     "The pipeline's one step goes all the way to the image; more steps than one are not what it was trained for. A "
     "model with classes takes `batch_size` of them as the list `class_labels`."
 )
+
+BY_PIPELINE = {
+    "DDIMPipeline": (STOCK, HOW_STOCK),
+    "ConsistencyModelPipeline": (EDM, HOW_EDM),
+    "DiTPipeline": (DIT, HOW_LATENT),
+    "LDMPipeline": (STOCK, HOW_LATENT),
+}
+"""Snippet and explanation of diffusers' own pipelines; the others are by whether there are classes."""
 
 CARD = """---
 {front}
@@ -109,9 +128,11 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     dataset, distance = params["dataset"], distance_key(scores)
     num_classes = dataset["num_classes"]
     labels = list(range(num_classes or 0))[:10]
+    classes = f", class_labels={labels}" if labels else ""
     snippet, how = (UNCONDITIONAL, HOW_UNCONDITIONAL) if num_classes is None else (CONDITIONAL, HOW_CONDITIONAL)
-    stock = {"DDIMPipeline": (STOCK, HOW_STOCK), "ConsistencyModelPipeline": (EDM, HOW_EDM)}
-    snippet, how = stock.get(scores.get("run", {}).get("pipeline"), (snippet, how))
+    kind = scores.get("run", {}).get("pipeline")
+    snippet, how = BY_PIPELINE.get(kind, (snippet, how))
+    shape = " × ".join(str(size) for size in dataset["image_shape"])
     columns = [distance, "fd_to_teacher", "class_accuracy", "nfe", "seconds_per_image"]
     table = score_table(scores)
     hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}
@@ -119,16 +140,14 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
         front=_front_matter(params, scores, distance).to_yaml(),
         title=f"{params['system']}: one-step generator",
         what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
-        snippet=snippet.format(
-            folder=folder, labels=labels, count=len(labels) or 10, classes=f", class_labels={labels}" if labels else ""
-        ),
-        how=how.format(last=(num_classes or 0) - 1),
+        snippet=snippet.format(folder=folder, kind=kind, labels=labels, count=len(labels) or 10, classes=classes),
+        how=how.format(last=(num_classes or 0) - 1, shape=shape),
         num_samples=_samples(scores["student"]),
         scores=markdown_table(table[[name for name in columns if name in table]]),
         distance=distance,
         parameters=markdown_table(parameter_table(params, training)),
         hashes=markdown_table(pd.DataFrame({"value": hashes})) + "\n" if hashes else "",
-        shape=" × ".join(str(size) for size in dataset["image_shape"]),
+        shape=shape,
     )
 
 

@@ -19,6 +19,9 @@ from dmd.models.teapearce import TeaPearceUNet
 from dmd.params.config import load_config
 from dmd.params.karras import KarrasSchedule
 from dmd.report.model_card import model_card
+from tests.models.test_codec import autoencoder
+from tests.models.test_latent_pipelines import CLASSES
+from tests.models.test_latent_pipelines import network as latent_network
 from tests.stages.made_up import scores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +81,23 @@ def test_snippet_of_the_card_runs(tmp_path, monkeypatch, network, num_classes, s
     if isinstance(index, str):
         DiffusionPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
         exec(compile(snippet.replace("models/mnist-small/generator", "saved"), "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(CLASSES, "DiTPipeline"), (None, "LDMPipeline")])
+def test_snippet_of_a_card_of_latents_draws_in_one_step(tmp_path, monkeypatch, classes, kind):
+    params, made = load_config(ROOT / "params.yaml").model_dump(mode="json"), scores()
+    params["dataset"]["num_classes"] = classes
+    made["run"] |= {"pipeline": kind}
+    save_generator(tmp_path / "generator", latent_network(classes), BETAS, 240, classes, autoencoder())
+    card = model_card(params, made, {}, "generator")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], "README.md", "exec"), names := {})
+    assert type(names["pipeline"]).__name__ == kind
+    assert names["pipeline"].scheduler.num_inference_steps == 1
+    assert "a border around 1 × 28 × 28" in card
+    with Image.open(tmp_path / "sample.png") as drawn:
+        assert drawn.size == (16, 16)
+        assert np.asarray(drawn).std() > 1
 
 
 @pytest.mark.parametrize(("sets", "said"), [(1, "on 2,000 samples of"), (3, "on 3 disjoint sets of 2,000 samples of")])

@@ -64,6 +64,8 @@ def build_latent_pipeline(
             "leave out; set teacher.source to a teacher without it"
         )
     if type(backbone).__name__ == "DiTTransformer2DModel":
+        if backbone.config.out_channels is None:  # as many as come in; `DiTPipeline` reads the number
+            backbone.register_to_config(out_channels=backbone.config.in_channels)
         return DiTPipeline(backbone, autoencoder, scheduler)
     return LDMPipeline(autoencoder, backbone, scheduler)
 

@@ -41,9 +41,13 @@ def draw(pipeline: DiffusionPipeline) -> Tensor:
     return torch.as_tensor(images).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize(("classes", "kind"), [(CLASSES, DiTPipeline), (None, LDMPipeline)])
-def test_the_stock_pipeline_draws_the_generators_images(classes: int | None, kind: type, tmp_path: Path) -> None:
-    backbone, codec = network(classes), LatentCodec(autoencoder(), SHAPE)
+@pytest.mark.parametrize(
+    ("classes", "kind", "channels"), [(CLASSES, DiTPipeline, 6), (CLASSES, DiTPipeline, None), (None, LDMPipeline, 3)]
+)
+def test_the_stock_pipeline_draws_the_generators_images(
+    classes: int | None, kind: type, channels: int | None, tmp_path: Path
+) -> None:
+    backbone, codec = dit(channels) if classes else network(None), LatentCodec(autoencoder(), SHAPE)
     labels = None if classes is None else torch.tensor(LABELS)
     save_generator(tmp_path / "generator", backbone, SCHEDULE, T_STAR, classes, codec.autoencoder)
     with torch.no_grad():

@@ -18,7 +18,7 @@ SHAPE, LATENT, CLASSES = (1, 16, 16), (3, 8, 8), 5
 TINY = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "norm_num_groups": 2, "patch_size": 2}
 
 
-def dit(out_channels: int = 6) -> DiTTransformer2DModel:
+def dit(out_channels: int | None = 6) -> DiTTransformer2DModel:
     torch.manual_seed(0)
     shape = {"in_channels": 3, "out_channels": out_channels, "sample_size": 8}
     return DiTTransformer2DModel(**TINY, **shape, num_embeds_ada_norm=CLASSES).eval()

@@ -1,36 +1,36 @@
 """Training a teacher: denoising score matching on real images (Ho et al. 2020, eq. 14), with label dropout and EMA."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from accelerate.utils import tqdm
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from dmd.datasets.registry import to_images
+from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.denoiser import Denoiser, denoising_loss
 from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
 from dmd.params.teacher import Training
 from dmd.teacher import batch_norm
+from dmd.teacher.steps import train_steps
 from dmd.training.accelerator import build_accelerator
 from dmd.training.checkpoint import TrainingState
-from dmd.training.learner import SETTLE_STEPS, Learner, settle
+from dmd.training.learner import Learner
 from dmd.training.prefetch import ReadAhead, ReadAheadInProcesses
-from dmd.types import Labels, Pixels
-
-logger = logging.getLogger(__name__)
+from dmd.types import Labels, Latents, Pixels
 
 
 class TeacherTrainer:
     """Trains a denoiser on images; resumable, and the same whatever the number of processes."""
 
     def __init__(
-        self, denoiser: Denoiser, pixels: Pixels, labels: Labels | None, settings: Training, seed: int
+        self, denoiser: Denoiser, images: Pixels | Latents, labels: Labels | None, settings: Training, seed: int
     ) -> None:
-        """Take the images of one split, with labels where the network has classes; its last class is the null class.
+        """Take the images of one split, or their latents, and labels where the network has classes.
+
+        Its last class is the null class.
 
         Raises:
             ValueError: the batch size does not fit the processes, or the launcher is at another precision.
@@ -41,7 +41,7 @@ class TeacherTrainer:
                 f"teacher.training.batch_size {settings.batch_size} is not a multiple of "
                 f"{self.accelerator.num_processes} processes"
             )
-        self.pixels, self.labels, self.settings, self.seed = pixels, labels, settings, seed
+        self.images, self.labels, self.settings, self.seed = images, labels, settings, seed
         self.schedule, self._weight = denoiser.schedule, denoiser.training_weight
         self.backbone: ModelMixin = denoiser.backbone
         if self.accelerator.device.type == "cuda":  # whose convolutions in bfloat16 otherwise turn their images round
@@ -73,22 +73,8 @@ class TeacherTrainer:
         Raises:
             FloatingPointError: a loss or gradient norm is not finite; names the first such step.
         """
-        settings = self.settings
-        start, losses = self.state.resume(work)
-        losses = losses or []
-        logger.info("training from step %d of %d", start, settings.steps)
-        pending: list[Tensor] = []
-        for step in tqdm(range(start, settings.steps), "teacher", total=settings.steps, initial=start):
-            pending.append(self.update(step))
-            ends = (step + 1) % settings.checkpoint_steps == 0 or step + 1 == settings.steps
-            if ends or (step + 1) % SETTLE_STEPS == 0:
-                settle(self.learner)
-            if ends:
-                losses.extend(self.accelerator.reduce(torch.stack(pending), "mean").tolist())
-                logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
-                pending.clear()
-                if self.accelerator.is_main_process:
-                    self.state.save(work, step + 1, losses)
+        steps, every = self.settings.steps, self.settings.checkpoint_steps
+        losses = train_steps(self.update, self.learner, self.state, work, steps, every, "teacher")
         self.average.copy_to(self.backbone.parameters())
         batch_norm.reestimate(self.accelerator.unwrap_model(self.denoiser), self._later_batches())
         self.backbone.to(memory_format=torch.contiguous_format)
@@ -124,8 +110,10 @@ class TeacherTrainer:
     def _draw(self, first: int, size: int) -> Mapping[str, Tensor]:
         """Images, noise, timesteps and labels of `size` samples from number `first` on, each a function of the seed."""
         indices = range(first, first + size)
-        rows = batch_order(self.seed, first, size, len(self.pixels))
-        x0 = to_images(self.pixels[rows])
+        rows = batch_order(self.seed, first, size, len(self.images))
+        x0 = self.images[rows]
+        if x0.dtype == torch.uint8:
+            x0 = to_images(x0)
         if self.settings.horizontal_flip:
             flipped = sample_uniform(self.seed, indices, Stream.TEACHER_FLIP) < 0.5
             x0 = torch.where(flipped[:, None, None, None], x0.flip(-1), x0)
@@ -136,6 +124,6 @@ class TeacherTrainer:
         }
         if self.labels is not None:
             dropped = sample_uniform(self.seed, indices, Stream.TEACHER_DROPOUT) < self.settings.label_dropout
-            null_label = self.backbone.config.num_class_embeds - 1
+            null_label = (class_embeds(self.backbone.config) or 0) - 1
             batch["labels"] = self.labels[rows].masked_fill(dropped, null_label)
         return batch

@@ -158,7 +158,7 @@ def test_half_of_the_images_are_seen_in_a_mirror_and_always_the_same() -> None:
 
     def seen(flip: bool, workers: int | None = None) -> Tensor:
         run = trainer(batch_size=size, horizontal_flip=flip, workers=workers)
-        run.pixels = pixels
+        run.images = pixels
         x0 = run._ahead(0)["x0"].cpu()
         mirrored = x0[..., 0] > x0[..., -1]
         assert torch.equal(

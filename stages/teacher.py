@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 
 from dmd.datasets.registry import load_dataset
-from dmd.models.codec import FOLDER
+from dmd.models.codec import FOLDER, latent_shape, multiple_of
 from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.karras import is_karras
 from dmd.models.teacher import HASHED, Teacher
@@ -15,9 +16,11 @@ from dmd.runtime.files import file_sha256, save_json, whole_folder
 from dmd.runtime.handed import read_json
 from dmd.runtime.places import Places
 from dmd.runtime.work_folder import alone_in, finish, work_folder
+from dmd.teacher.autoencoder import AutoencoderTrainer, build_autoencoder
 from dmd.teacher.network import build_backbone
 from dmd.teacher.scheduler import canonical_scheduler, scheduler_config
 from dmd.teacher.trainer import TeacherTrainer
+from dmd.types import Pixels
 from stages.command import cli
 
 
@@ -77,14 +80,20 @@ def fresh(config: Config) -> Teacher:
     if network is None or schedule is None:
         raise ValueError(f"teacher.source `{config.teacher.source}` needs teacher.backbone and teacher.schedule")
     torch.manual_seed(config.seed)
-    embeds = None if classes is None else classes + 1
-    backbone = build_backbone(network.model_dump(), schedule.model_dump(), config.dataset.image_shape, embeds)
+    embeds, settings, shape = None if classes is None else classes + 1, network.model_dump(), config.dataset.image_shape
+    codec, autoencoder = None, None
+    if config.teacher.codec is not None:
+        autoencoder = build_autoencoder(config.teacher.codec, shape[0])
+        codec = {"_class_name": type(autoencoder).__name__, **autoencoder.config}
+        shape = latent_shape(codec, shape, multiple_of(settings))
+    backbone = build_backbone(settings, schedule.model_dump(), shape, embeds)
     described = canonical_scheduler(schedule.model_dump())
     if not is_karras(described):
         described = {"_class_name": "DDPMScheduler", **described}
     made = {"_class_name": type(backbone).__name__, **backbone.config}  # held to what an import must pass
-    check_agreement(made, described, None, config.dataset.image_shape, classes, **config.asked_of_the_network)
-    return Teacher(backbone, scheduler_config(backbone, described))
+    known = config.dataset.image_shape, classes
+    check_agreement(made, described, None, *known, codec=codec, **config.asked_of_the_network)
+    return Teacher(backbone, scheduler_config(backbone, described), autoencoder)
 
 
 def train(config: Config, out: Path) -> None:
@@ -98,14 +107,33 @@ def train(config: Config, out: Path) -> None:
     pixels, labels = load_dataset(config.dataset.name, dataset, "train")
     conditional = config.dataset.num_classes is not None
     trainer = TeacherTrainer(teacher.denoiser, pixels, labels if conditional else None, recipe, config.seed)
+    autoencoder = autoencoder_trainer(config, teacher, pixels)
     with alone_in(work):
-        losses = trainer.run(work)
+        facts: dict[str, Any] = {}
+        if autoencoder is not None:
+            facts["codec"] = summary(autoencoder.run(work / FOLDER))
+            trainer.images = autoencoder.encode()
+        facts |= summary(trainer.run(work))
         if trainer.accelerator.is_main_process:
             with whole_folder(out) as part:
                 keep(teacher, part, {"source": "train", "seed": config.seed})
-                last = losses[-250:]
-                save_json(part / "training.json", {"steps": recipe.steps, "final_loss": sum(last) / len(last)})
+                save_json(part / "training.json", facts)
             finish(work)
+
+
+def autoencoder_trainer(config: Config, teacher: Teacher, pixels: Pixels) -> AutoencoderTrainer | None:
+    """What trains the codec, of a teacher of latents."""
+    codec, recipe, autoencoder = config.teacher.codec, config.teacher.training, teacher.autoencoder
+    if codec is None or codec.training is None or recipe is None or not isinstance(autoencoder, AutoencoderKL):
+        return None
+    multiple = multiple_of(teacher.backbone.config)
+    return AutoencoderTrainer(autoencoder, pixels, codec.training, multiple, recipe.mixed_precision, config.seed)
+
+
+def summary(losses: list[float]) -> dict[str, float]:
+    """How long something was trained, and its loss over the last steps."""
+    last = losses[-250:]
+    return {"steps": len(losses), "final_loss": sum(last) / len(last)}
 
 
 def keep(teacher: Teacher, out: Path, origin: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def base_hash(config: Config) -> str:
     choice are of these.
     """
     excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile": True}}
-    excluded["teacher"] = {"training": {"mixed_precision"}, "latent_scale": True}  # the folder's hash tells
+    excluded["teacher"] = {"training": {"mixed_precision"}, "latent_scale": True, "codec": True}  # the hash tells
     if config.distill.mixed_precision is None:
         excluded["distill"]["mixed_precision"] = True
     if config.distill.perceptual.space == "images":

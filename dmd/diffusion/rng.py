@@ -40,6 +40,8 @@ class Stream(IntEnum):
     PANEL_NOISE = 19
     REAL_TIME = 20
     TEACHER_FLIP = 21
+    CODEC_ORDER = 22
+    CODEC_NOISE = 23
 
 
 def sample_noise(seed: int, indices: Sequence[int] | Tensor, shape: Sequence[int], stream: Stream) -> Tensor:

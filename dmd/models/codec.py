@@ -76,11 +76,9 @@ class LatentCodec(Codec):
         self.autoencoder = autoencoder.requires_grad_(False).eval()
         self.scale, self.shift = float(config["scaling_factor"]), float(config.get("shift_factor") or 0)
         self._encode = ENCODERS[type(autoencoder).__name__]
-        (_, self._height, self._width), factor = image_shape, halvings(config) * multiple
-        bottom, right = (-size % factor for size in (self._height, self._width))
-        self._left, self._top = right // 2, bottom // 2
-        self._padding = (self._left, right - self._left, self._top, bottom - self._top)
-        self._decoded_shape = (image_shape[0], self._height + bottom, self._width + right)
+        channels, self._height, self._width = image_shape
+        self._padding = self._left, right, self._top, bottom = padding(config, image_shape, multiple)
+        self._decoded_shape = (channels, self._top + self._height + bottom, self._left + self._width + right)
 
     @property
     def decoded_shape(self) -> tuple[int, ...]:
@@ -135,6 +133,13 @@ def multiple_of(network: Mapping[str, Any]) -> int:
     if isinstance(patch, int):
         return max(patch, 1)
     return int(2 ** (len(levels) - 1)) if isinstance(levels, list | tuple) and levels else 1
+
+
+def padding(config: Mapping[str, Any], image_shape: Sequence[int], multiple: int) -> tuple[int, int, int, int]:
+    """What images of `image_shape` lack left, right, at the top and the bottom, by an autoencoder's config."""
+    factor, (_, height, width) = halvings(config) * multiple, image_shape
+    down, across = -height % factor, -width % factor
+    return across // 2, across - across // 2, down // 2, down - down // 2
 
 
 def latent_shape(config: Mapping[str, Any], image_shape: Sequence[int], multiple: int) -> tuple[int, int, int]:

@@ -97,7 +97,7 @@ def check_agreement(
     found = laid_out(training_schedule(without_own_betas(config, scheduler_config)), schedule)
     if schedule is not None:
         _compare(schedule, found)
-    _check_noise(found)
+    _check_noise(found, of_latents=codec is not None)
     check_own_schedule(network, found)
     check_images_pass(config, shape)
     return found
@@ -140,8 +140,13 @@ def _compare(schedule: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             )
 
 
-def _check_noise(schedule: Mapping[str, Any]) -> None:
-    """Refuse betas that leave no signal, and noise levels that are none in float32."""
+def _check_noise(schedule: Mapping[str, Any], of_latents: bool) -> None:
+    """Refuse betas that leave no signal, noise levels that are none in float32, and any of latents."""
+    if of_latents and is_karras(schedule):
+        raise ValueError(
+            "scheduler_config.json: noise levels of EDM in latents, which no stock pipeline draws in one step; set "
+            "teacher.source to a variance-preserving model"
+        )
     try:
         if is_karras(schedule):
             noise_table(schedule)

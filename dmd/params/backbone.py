@@ -84,6 +84,30 @@ class CelebA(Section):
             raise ValueError("teacher.backbone.kind `celeba` is unconditional; set dataset.num_classes to null")
 
 
+class DiT(Section):
+    """A `DiTTransformer2DModel` of diffusers, of latents: it goes with `teacher.codec`."""
+
+    supports_checkpointing: ClassVar[bool] = True
+    """Whether its blocks can be computed again in the backward pass."""
+    kind: Literal["dit"]
+    """Which network."""
+    num_layers: Count
+    """Blocks."""
+    num_attention_heads: Count
+    """Heads of each block's attention."""
+    attention_head_dim: Count
+    """Channels of a head; together they are the network's width."""
+    patch_size: Count
+    """Height and width of the squares that become one token."""
+
+    def check_images(self, image_shape: Sequence[int], num_classes: int | None) -> None:
+        """Raise a `ValueError` where there are no classes, or the images are no squares."""
+        if num_classes is None:
+            raise ValueError("teacher.backbone.kind `dit` is conditional; set dataset.num_classes")
+        if image_shape[1] != image_shape[2]:
+            raise ValueError(f"teacher.backbone.kind `dit` takes squares, not {list(image_shape)}")
+
+
 def _kind(values: Any) -> str | None:
     """The tag of the union below, of a mapping or of a section."""
     kind = values.get("kind") if isinstance(values, dict) else getattr(values, "kind", None)
@@ -91,7 +115,10 @@ def _kind(values: Any) -> str | None:
 
 
 Backbone = Annotated[
-    Annotated[UNet2D, Tag("unet2d")] | Annotated[TeaPearce, Tag("teapearce")] | Annotated[CelebA, Tag("celeba")],
-    Discriminator(_kind, "unknown_kind", "kind must be unet2d, teapearce or celeba"),
+    Annotated[UNet2D, Tag("unet2d")]
+    | Annotated[TeaPearce, Tag("teapearce")]
+    | Annotated[CelebA, Tag("celeba")]
+    | Annotated[DiT, Tag("dit")],
+    Discriminator(_kind, "unknown_kind", "kind must be unet2d, teapearce, celeba or dit"),
 ]
 """One of the networks, by its `kind`."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from dmd.params.backbone import Backbone
 from dmd.params.dataset import Dataset
 from dmd.params.dialect import read_yaml
 from dmd.params.distill import Distill
@@ -115,6 +116,22 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _latents_agree(self) -> "Config":
+        if self.teacher.makes_latents:
+            self.check_latents()
+        return self
+
+    def _check_backbone(self, backbone: Backbone) -> None:
+        """Hold the images against the network; those of a codec are padded to what network and codec divide."""
+        if not (self.teacher.makes_latents and backbone.kind == "unet2d"):
+            backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
+        elif self.dataset.num_classes is not None:
+            raise ValueError(
+                f"teacher.backbone.kind `unet2d` with teacher.codec: no stock pipeline draws dataset.num_classes "
+                f"{self.dataset.num_classes} from latents by it; take dit, or set dataset.num_classes to null"
+            )
+
     @property
     def _guidance_scales(self) -> dict[str, float]:
         """Of the pairs, and of the real score where it has its own."""
@@ -139,7 +156,7 @@ class Config(Section):
                     f"teacher.training.label_dropout is 0; set it above 0, or {key} to 1.0"
                 )
         if self.teacher.backbone is not None:
-            self.teacher.backbone.check_images(self.dataset.image_shape, self.dataset.num_classes)
+            self._check_backbone(self.teacher.backbone)
             made_here = self.teacher.source in MADE_HERE
             if made_here and self.distill.gradient_checkpointing and not self.teacher.backbone.supports_checkpointing:
                 raise ValueError(

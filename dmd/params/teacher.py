@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dmd.params.backbone import Backbone
+from dmd.params.codec import Codec
 from dmd.params.karras import KarrasSchedule
 from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
 
@@ -110,6 +111,8 @@ class Teacher(Section):
     """None takes the checkpoint's."""
     latent_scale: Annotated[float, Field(gt=0)] | None = None
     """What latents are multiplied with, where the codec's own `scaling_factor` is not that of the training."""
+    codec: Codec | None = None
+    """An autoencoder that is made here, before the network of its latents; None makes a network of pixels."""
     backbone: Backbone | None = None
     training: Training | None = None
 
@@ -130,14 +133,41 @@ class Teacher(Section):
         for name in needed.get(self.source, ()):
             if getattr(self, name) is None:
                 raise ValueError(f"source `{self.source}` needs the section `{name}`")
-        edm = isinstance(self.schedule, KarrasSchedule)
-        if edm and self.source in MADE_HERE and self.backbone is not None and self.backbone.kind != "unet2d":
-            raise ValueError(
-                f"backbone.kind `{self.backbone.kind}` has a table of times, and cannot be told the noise levels of "
-                "prediction_type `edm`; take unet2d"
-            )
+        if self.source in MADE_HERE:
+            self._check_made_here()
         if self.latent_scale is not None and self.source in MADE_HERE:
-            raise ValueError(f"latent_scale {self.latent_scale} is of a codec, which source `{self.source}` has not")
+            raise ValueError(
+                f"latent_scale {self.latent_scale} is of a codec that is brought, and source `{self.source}` makes its "
+                "own; set it to null"
+            )
         if self.revision is not None and (self.source in MADE_HERE or "://" in self.source):
             raise ValueError(f"revision {self.revision} is of a hub id, but source is {self.source!r}; set it to null")
         return self
+
+    @property
+    def makes_latents(self) -> bool:
+        """Whether what is made here is a network of latents; of what is brought, its files say it."""
+        return self.codec is not None and self.source in MADE_HERE
+
+    def _check_made_here(self) -> None:
+        kind = None if self.backbone is None else self.backbone.kind
+        edm = isinstance(self.schedule, KarrasSchedule)
+        if edm and kind != "unet2d":
+            raise ValueError(
+                f"backbone.kind `{kind}` has a table of times, and cannot be told the noise levels of "
+                "prediction_type `edm`; take unet2d"
+            )
+        if self.codec is None:
+            if kind == "dit":
+                raise ValueError("backbone.kind `dit` is a network of latents: add the section codec, or take unet2d")
+            return
+        if kind not in ("dit", "unet2d"):
+            raise ValueError(f"backbone.kind `{kind}` is a network of pixels; take dit or unet2d, or remove codec")
+        if edm:
+            raise ValueError(
+                "prediction_type `edm` with codec: no stock pipeline draws it; take betas, or remove codec"
+            )
+        if self.source == "train" and self.codec.training is None:
+            raise ValueError("source `train` with codec needs the section `codec.training`")
+        if self.training is not None and self.training.horizontal_flip:
+            raise ValueError("training.horizontal_flip true with codec: each image is encoded once; set it to false")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel
+from diffusers import DiTTransformer2DModel, EDMEulerScheduler
 
 from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.denoiser import Denoiser
@@ -45,6 +45,12 @@ def test_what_fits_passes() -> None:
     assert agree(dit_config(), CLASSES, guidance_scale=2.0, gradient_checkpointing=True) == SCHEDULE
     assert agree(dit_config(out_channels=None), CLASSES) == SCHEDULE
     assert agree(unet_config(), None) == SCHEDULE
+
+
+def test_noise_levels_of_edm_in_latents_are_refused() -> None:
+    scheduler = {"_class_name": "EDMEulerScheduler", **EDMEulerScheduler().config}
+    with pytest.raises(ValueError, match=r"noise levels of EDM in latents, .* set teacher.source"):
+        check_agreement(unet_config(), scheduler, None, SHAPE, None, codec=described())
 
 
 @pytest.mark.maths

@@ -134,7 +134,7 @@ WRONG = {
     "a branch for a commit": ("teacher.revision", "main", ["teacher.revision", "'main'", "[0-9a-f]{40}"]),
     "no schedule to train under": ("teacher", {"source": "train", "schedule": None}, ["teacher", "`schedule`"]),
     "groups": ("teacher.backbone.norm_num_groups", 3, ["teacher.backbone", "norm_num_groups", "3", "divide"]),
-    "unknown network": ("teacher.backbone.kind", "dit", ["teacher.backbone", "unet2d, teapearce or celeba"]),
+    "unknown network": ("teacher.backbone.kind", "vit", ["teacher.backbone", "unet2d, teapearce, celeba or dit"]),
     "another network's key": ("teacher.backbone.width", 128, ["width", "unknown key"]),
     "too deep": ("teacher.backbone.block_out_channels", [4, 4, 4, 4], ["block_out_channels", "4 levels", "28"]),
     "decay of one": ("distill.ema_decay", 1.0, ["distill.ema_decay", "1.0", "less than 1"]),

@@ -212,7 +212,7 @@ def test_the_params_may_say_the_scale(root: Path) -> None:
 def test_the_scale_of_no_codec_is_refused(root: Path) -> None:
     with pytest.raises(ValueError, match=r"teacher.latent_scale 0.25: the teacher makes images"):
         teacher.described_codec(root, 0.25)
-    with pytest.raises(ValueError, match=r"latent_scale 0.25 is of a codec, which source `train` has not"):
+    with pytest.raises(ValueError, match=r"latent_scale 0.25 is of a codec that is brought"):
         load_config(params(root, teacher__source="train", teacher__latent_scale=0.25))
 
 

@@ -14,7 +14,7 @@ from stages.teacher import fresh
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"mnist-small": 645_113, "mnist": 6_585_601, "celeba": 426_691, "cifar10": 35_746_307}
-PARAMETERS["mnist-edm"] = PARAMETERS["mnist-small"]
+PARAMETERS |= {"mnist-edm": PARAMETERS["mnist-small"], "mnist-latent": 2_123_152}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,9 @@ def test_the_first_matching_gradient_of_the_real_network_is_exactly_zero(
     shape, classes = config.dataset.image_shape, config.dataset.num_classes
     teacher = Teacher.load(ROOT / config.teacher.source) if small else fresh(config)
     assert sum(parameter.numel() for parameter in teacher.backbone.parameters()) == PARAMETERS[system]
-    recipe = PairRecipe(0, shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing")
+    recipe = PairRecipe(
+        0, teacher.codec(shape).latent_shape, classes, 1.0, teacher.scheduler_config, "euler", 1, "trailing"
+    )
     write_shards(tmp_path, [range(2)], lambda rows: make_pairs(teacher.denoiser, recipe, rows), {})
     plain = config.distill.matching.model_copy(update={"guidance_scale": None})
     changes = {"batch_size": size, "pairs_batch_size": size, "micro_batch_size": None, "matching": plain}

@@ -55,7 +55,7 @@ def base_hash(config: Config) -> str:
     excluded["teacher"] = {"training": {"mixed_precision"}, "latent_scale": True, "codec": True}  # the hash tells
     if config.distill.mixed_precision is None:
         excluded["distill"]["mixed_precision"] = True
-    if config.distill.perceptual.space == "images":
+    if config.distill.perceptual.space != "latents":
         excluded["distill"]["perceptual"] = {"space"}
     values = config.model_dump(mode="json", exclude=excluded)
     values["teacher_sha256"] = folder_sha256(Places(config.system).teacher)

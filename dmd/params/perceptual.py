@@ -24,9 +24,9 @@ class Perceptual(Section):
     """LPIPS with its backbone, shift-tolerant LPIPS with its backbone, or the mean squared pixel difference."""
     resolution: Count
     """Images are resized bilinearly to this height and width first."""
-    space: Literal["images", "latents"] = "images"
+    space: Literal["images", "latents"] | None = None
     """Of a teacher of latents, what the regression compares: decoded images, or without the decoder's cost the latents,
-    by their mean squared difference."""
+    by their mean squared difference. None = images."""
 
     @model_validator(mode="after")
     def _large_enough(self) -> "Perceptual":

@@ -28,8 +28,7 @@ def table_distance(methods: pd.DataFrame) -> str:
 def ablation(methods: pd.DataFrame) -> pd.DataFrame:
     """DMD without matching, without regression and with both: mean ± standard deviation over the seeds.
 
-    `p` is Welch's, of a recipe with both against the nearer to the data of those with one, over the seeds; empty with
-    fewer than two of either.
+    `p` is Welch's, of a recipe with both against each with one, over the seeds; empty with fewer than two of either.
 
     Raises:
         ValueError: a recipe is not in the table; names it.
@@ -39,13 +38,12 @@ def ablation(methods: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"the table has no recipe {', '.join(missing)}; run `dmd methods` with it")
     distance = table_distance(methods)
     runs = {name: _run(methods, name, distance) for name in (*ALONE, *TOGETHER)}
-    best = min((runs[name] for name in ALONE), key=lambda run: run.scores[distance])
     shown = [distance, *(str(name) for name in methods if str(name).startswith(SCORES[2:]))]
     rows = []
     for name, run in runs.items():
         scores = {key: _mean(run, key) for key in shown}
-        p = welch(best, run, distance) if name in TOGETHER else None
-        rows.append({"recipe": name, "seeds": run.scores["num_sets"], **scores, f"p against {best.name}": p})
+        tests = {f"p against {one}": welch(runs[one], run, distance) if name in TOGETHER else None for one in ALONE}
+        rows.append({"recipe": name, "seeds": run.scores["num_sets"], **scores, **tests})
     return pd.DataFrame(rows)
 
 

@@ -41,7 +41,7 @@ CONTRADICTIONS = (
     {"pairs.solver": "ddim", "pairs.num_steps": 7},
     {"evaluate.solver": "ddim", "evaluate.num_steps": 999},
     {"distill.matching.noise": [12.0, 0.02]},
-    {"distill.history_epochs": 601},
+    {"distill.history_epochs": 751},
     {"pairs.solver": "unipc", "pairs.timestep_spacing": "leading"},
     {"teacher.schedule.beta_start": 0.5, "teacher.schedule.beta_end": 0.1},
     {"teacher.source": "train", "teacher.training": None},

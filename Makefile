@@ -1,5 +1,7 @@
 # make repro · make test · make lint: each makes .venv first if it is missing.
-PYTHON ?= python3.11
+PYTHONS := 3.13 3.12 3.11
+PYTHON ?= $(shell for version in $(PYTHONS); do \
+	python$$version -c 'import ensurepip' 2>/dev/null && echo python$$version && break; done)
 WORKERS ?= 2
 SYSTEM_FILE ?= dvc.yaml
 SYSTEM ?= mnist-small
@@ -19,8 +21,9 @@ help: ## list the targets
 setup: $(STAMP) ## make .venv with the pinned versions
 
 $(STAMP): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "Python 3.11 is needed and '$(PYTHON)' is not; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || \
+		{ echo "one of Python $(PYTHONS) is needed, and $(if $(PYTHON),'$(PYTHON)' is not,none was found); name one:" \
+			"make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]' --constraint requirements.lock
 	touch $@

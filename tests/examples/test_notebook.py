@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -66,13 +67,16 @@ def test_the_first_cell_of_code_is_the_settings_and_no_output_is_kept() -> None:
         compile(source(cell), "cell", "exec")
 
 
-def test_another_python_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("minor", "taken"), [(10, False), (11, True), (13, True), (14, False)])
+def test_another_python_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, minor: int, taken: bool) -> None:
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
-    assert needed == ">=3.11,<3.12"
-    assert "Python 3.11" in source(NOTEBOOK["cells"][0])
-    monkeypatch.setattr(sys, "version_info", (3, 12, 3))
+    low, high = (int(number) for number in re.fullmatch(r">=3\.(\d+),<3\.(\d+)", needed).groups())
+    assert taken == (low <= minor < high)
+    assert "Python 3.11 to 3.13" in source(NOTEBOOK["cells"][0])
+    monkeypatch.setattr(sys, "version_info", (3, minor, 3))
     monkeypatch.setattr(subprocess, "Popen", None)
-    with pytest.raises(RuntimeError, match=r"Python 3\.11 is needed, .*; choose one of 3\.11"):
+    monkeypatch.chdir(ROOT)
+    with nullcontext() if taken else pytest.raises(RuntimeError, match=r"Python 3\.11 to 3\.13 is needed, .*; choose"):
         exec(source(CELLS[1]), {})
 
 

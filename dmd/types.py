@@ -21,7 +21,13 @@ Pixels = UInt8[Tensor, "batch channels height width"]
 """Stored images: 0 … 255, [B, C, H, W]."""
 
 Labels = Int[Tensor, " batch"]
-"""Class indices, int64, [B]; the index `num_classes` is the null class."""
+"""Rows of a table, int64, [B]: class indices, where the index `num_classes` is the null class, or prompts."""
+
+Encoded = Float[Tensor, "batch tokens text_width"]
+"""Prompts as a text encoder gives them, [B, L, D]."""
+
+Condition = Labels | Encoded
+"""What a network is told beside the time."""
 
 Timesteps = Int[Tensor, " batch"]
 """Indices into a noise schedule's tables, 0 … T-1, [B]."""

@@ -1,27 +1,32 @@
-"""How a network is called, by its class: from `(network, x, time, labels)` to its output F, of x's channels."""
+"""How a network is called, by its class: from `(network, x, time, condition)` to its output F, of x's channels."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from dmd.types import Images, Labels, PerSample, Timesteps
+from dmd.types import Condition, Images, PerSample, Timesteps
 
-Call = Callable[[nn.Module, Images, Timesteps | PerSample, Labels | None], Images]
+Call = Callable[[nn.Module, Images, Timesteps | PerSample, Condition | None], Images]
 """One call of a network."""
 
 
-def positional(network: nn.Module, x: Images, time: Tensor, labels: Labels | None) -> Images:
+def positional(network: nn.Module, x: Images, time: Tensor, labels: Condition | None) -> Images:
     """Of a network of pixels: `network(x, time, class_labels=…)`."""
     return network(x, time, class_labels=labels, return_dict=False)[0]
 
 
-def transformer(network: nn.Module, x: Images, time: Tensor, labels: Labels | None) -> Images:
+def transformer(network: nn.Module, x: Images, time: Tensor, labels: Condition | None) -> Images:
     """Of a DiT, whose further channels are a learned variance, left out (Peebles & Xie 2023, section 3.1)."""
     return network(x, timestep=time, class_labels=labels, return_dict=False)[0][:, : x.shape[1]]
 
 
-CALLS: dict[str, Call] = {"DiTTransformer2DModel": transformer}
+def text_to_image(network: nn.Module, x: Images, time: Tensor, prompts: Condition | None) -> Images:
+    """Of a U-Net whose attention looks at encoded prompts (Rombach et al. 2022, section 3.3)."""
+    return network(x, time, encoder_hidden_states=prompts, return_dict=False)[0]
+
+
+CALLS: dict[str, Call] = {"DiTTransformer2DModel": transformer, "UNet2DConditionModel": text_to_image}
 """By class name; every other network has the call of a `UNet2DModel`."""
 
 

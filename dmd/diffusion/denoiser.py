@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dmd.diffusion.calls import call_of
 from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm, training_weight
+from dmd.diffusion.prompts import Prompts
 from dmd.diffusion.schedule import NoiseSchedule, scale
 from dmd.types import Images, Labels, PerSample, Timesteps
 
@@ -23,9 +24,16 @@ class Denoiser(BaseDenoiser):
     """A network, its noise schedule and the meaning of its output."""
 
     def __init__(
-        self, backbone: nn.Module, schedule: NoiseSchedule, prediction_type: str, sigma_data: float = 0.5
+        self,
+        backbone: nn.Module,
+        schedule: NoiseSchedule,
+        prediction_type: str,
+        sigma_data: float = 0.5,
+        prompts: Prompts | None = None,
     ) -> None:
         """Wrap a network that is called as `dmd.diffusion.calls` says; `sigma_data` is of prediction `edm`.
+
+        With `prompts`, labels are rows of theirs, and the network is told these.
 
         Raises:
             ValueError: `prediction_type` is unknown.
@@ -38,6 +46,7 @@ class Denoiser(BaseDenoiser):
         self.backbone = backbone
         self.schedule = schedule
         self.prediction_type = prediction_type
+        self.prompts = prompts
         self._parametrization = PARAMETRIZATIONS[prediction_type]
         if prediction_type == "edm":
             self._parametrization = partial(edm, sigma_data=sigma_data)
@@ -45,7 +54,8 @@ class Denoiser(BaseDenoiser):
     def forward(self, x_t: Images, t: Timesteps, labels: Labels | None = None) -> Images:
         """x0 = c_skip x_t + c_out F(c_in x_t, time(t), labels), see `dmd.diffusion.parametrization`."""
         coefficients, call = self._coefficients(t), call_of(self.backbone)
-        output = call(self.backbone, scale(x_t, coefficients.c_in), self.schedule.time(t), labels)
+        condition = labels if self.prompts is None or labels is None else self.prompts.at(labels)
+        output = call(self.backbone, scale(x_t, coefficients.c_in), self.schedule.time(t), condition)
         return scale(x_t, coefficients.c_skip) + scale(output.to(x_t.dtype), coefficients.c_out)
 
     def training_weight(self, t: Timesteps) -> PerSample:

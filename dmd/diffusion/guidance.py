@@ -4,6 +4,7 @@ import torch
 
 from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.denoiser import BaseDenoiser, Denoiser
+from dmd.diffusion.prompts import Prompts
 from dmd.types import Images, Labels, Timesteps
 
 
@@ -11,7 +12,7 @@ class GuidedDenoiser(BaseDenoiser):
     """Classifier-free guidance (Ho & Salimans 2022): `x0 = x0_uncond + s (x0_cond - x0_uncond)`; s = 1 is none."""
 
     def __init__(self, denoiser: BaseDenoiser, guidance_scale: float, null_label: int) -> None:
-        """Wrap `denoiser`; `null_label` is the class index that means no label."""
+        """Wrap `denoiser`; `null_label` is the class index that means no label, or the row of the null prompt."""
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
@@ -28,12 +29,14 @@ class GuidedDenoiser(BaseDenoiser):
 
 
 def with_guidance(denoiser: Denoiser, guidance_scale: float, num_classes: int | None) -> BaseDenoiser:
-    """The denoiser itself where guidance is off (1.0), else wrapped; the null class is index `num_classes`.
+    """The denoiser itself where guidance is off (1.0), else wrapped; the null class, or prompt, is index `num_classes`.
 
     Raises:
-        ValueError: guidance is asked of a network that has no null class.
+        ValueError: guidance is asked of a network that has no null class, or of prompts without a null prompt.
     """
-    if guidance_scale != 1.0:
+    if guidance_scale != 1.0 and denoiser.prompts is not None:
+        check_null_prompt(guidance_scale, denoiser.prompts)
+    elif guidance_scale != 1.0:
         check_null_class(guidance_scale, class_embeds(denoiser.backbone.config), num_classes)
     if guidance_scale == 1.0 or num_classes is None:
         return denoiser
@@ -50,4 +53,17 @@ def check_null_class(guidance_scale: float, num_class_embeds: int | None, num_cl
         raise ValueError(
             f"guidance_scale {guidance_scale} needs a null class, but the teacher has {num_class_embeds} class "
             f"embeddings for {num_classes} classes; set guidance_scale to 1.0"
+        )
+
+
+def check_null_prompt(guidance_scale: float, prompts: Prompts) -> None:
+    """Hold guidance against encoded prompts.
+
+    Raises:
+        ValueError: guidance is asked for, and there is no null prompt among them.
+    """
+    if guidance_scale != 1.0 and prompts.null is None:
+        raise ValueError(
+            f"guidance_scale {guidance_scale} needs the null prompt, which the teacher's prompts lack; run the stage "
+            "`teacher` again, or set guidance_scale to 1.0"
         )

@@ -84,7 +84,7 @@ transcripts: $(STAMP) ## run the commands that docs/results shows, and write wha
 	$(BIN)/python -m tools.transcripts
 
 lock: $(STAMP) ## pin again, from pyproject.toml; versions already pinned stay
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --extra remotes --strip-extras --no-emit-index-url \
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --extra dev --extra remotes --extra text --strip-extras --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 	touch $(STAMP)
 

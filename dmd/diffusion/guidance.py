@@ -38,9 +38,10 @@ def with_guidance(denoiser: Denoiser, guidance_scale: float, num_classes: int | 
         check_null_prompt(guidance_scale, denoiser.prompts)
     elif guidance_scale != 1.0:
         check_null_class(guidance_scale, class_embeds(denoiser.backbone.config), num_classes)
-    if guidance_scale == 1.0 or num_classes is None:
+    null = num_classes if denoiser.prompts is None else denoiser.prompts.count
+    if guidance_scale == 1.0 or null is None:
         return denoiser
-    return GuidedDenoiser(denoiser, guidance_scale, num_classes)
+    return GuidedDenoiser(denoiser, guidance_scale, null)
 
 
 def check_null_class(guidance_scale: float, num_class_embeds: int | None, num_classes: int | None) -> None:

@@ -59,3 +59,8 @@ class Prompts:
             f"label {label} is no prompt: there are {self.count} to train on, {0 if self.null is None else 1} null and "
             f"{len(self.held_out)} held out"
         )
+
+
+def evaluated_labels(prompts: Prompts | None, num_classes: int | None) -> tuple[int | None, int]:
+    """How many labels an evaluation draws from, and the first: the held-out prompts, or all classes; None for none."""
+    return (num_classes, 0) if prompts is None else (len(prompts.held_out), prompts.first_held_out)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
-from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DModel
+from diffusers import DiTTransformer2DModel, ModelMixin, UNet2DConditionModel, UNet2DModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -12,8 +12,10 @@ from dmd.models.celeba_unet import CelebAUNet
 from dmd.models.teapearce import TeaPearceUNet
 from dmd.runtime.handed import read_json
 
+OF_DIFFUSERS: tuple[type[ModelMixin], ...] = (UNet2DModel, DiTTransformer2DModel, UNet2DConditionModel)
+
 BACKBONES: dict[str, type[ModelMixin]] = {
-    kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet, DiTTransformer2DModel)
+    kind.__name__: kind for kind in (UNet2DModel, TeaPearceUNet, CelebAUNet, *OF_DIFFUSERS[1:])
 }
 """Every network by its class name. How each is called, and how many classes it has, `dmd.diffusion.calls` says; all
 have `sample_size` and `in_channels` in their config."""
@@ -21,6 +23,8 @@ have `sample_size` and `in_channels` in their config."""
 OF_LATENTS = {True: "DiTTransformer2DModel", False: "UNet2DModel"}
 """The network of latents with classes, and without: those that a stock pipeline draws in one step."""
 
+OF_TEXT = "UNet2DConditionModel"
+"""The network of latents that is told prompts."""
 
 BOTTLENECKS = {"UNet2DModel": "mid_block", "TeaPearceUNet": "nn_model.down2", "CelebAUNet": "middle"}
 """By class name: the part of the network that sees the image at its smallest."""
@@ -54,7 +58,7 @@ def load_network(folder: Path, kinds: Mapping[str, type[ModelMixin]]) -> ModelMi
     name = read_json(path).get("_class_name") if path.is_file() else None
     if not isinstance(name, str) or name not in kinds:
         raise ValueError(f"{path}: _class_name is {name!r}; a network of {', '.join(kinds)} is needed")
-    _check_values(Path(folder))
+    check_values(Path(folder))
     try:
         network, found = kinds[name].from_pretrained(
             folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
@@ -67,8 +71,12 @@ def load_network(folder: Path, kinds: Mapping[str, type[ModelMixin]]) -> ModelMi
     return network.float().eval()  # weights may be stored in half precision
 
 
-def _check_values(folder: Path) -> None:
-    """Refuse weights that are no numbers, before a network takes them."""
+def check_values(folder: Path) -> None:
+    """Refuse weights that are no numbers, before a network takes them.
+
+    Raises:
+        ValueError: a file of safetensors is cut, or has a value that is not finite; names it.
+    """
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as file:
@@ -87,7 +95,7 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
 
 def network_file(backbone: ModelMixin) -> Path | None:
     """The file that travels with the weights of a network that diffusers does not have; none for diffusers' own."""
-    return None if isinstance(backbone, UNet2DModel | DiTTransformer2DModel) else Path(inspect.getfile(type(backbone)))
+    return None if isinstance(backbone, OF_DIFFUSERS) else Path(inspect.getfile(type(backbone)))
 
 
 def check_checkpointing(wanted: bool, class_name: str) -> None:

@@ -7,7 +7,8 @@ import torch
 from pydantic import Field, model_validator
 
 from dmd.models.codec import AUTOENCODERS, LatentCodec
-from dmd.models.network_configs import LARGEST, NetworkConfig, Scale, Size, validate
+from dmd.models.config_bounds import NetworkConfig, Scale, Size, validate
+from dmd.models.network_configs import LARGEST
 from dmd.params.section import Switch
 
 Down = Annotated[str, Field(pattern="^(Attn)?DownEncoderBlock2D$")]

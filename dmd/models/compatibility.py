@@ -9,11 +9,12 @@ import diffusers
 from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.guidance import check_null_class
 from dmd.diffusion.schedule import NoiseSchedule
-from dmd.models.backbones import BACKBONES, OF_LATENTS, check_checkpointing
+from dmd.models.backbones import BACKBONES, OF_LATENTS, OF_TEXT, check_checkpointing
 from dmd.models.codec import multiple_of
 from dmd.models.codec_configs import check_codec
+from dmd.models.config_bounds import NetworkConfig, validate
 from dmd.models.karras import is_karras, karras_values, laid_out, noise_table
-from dmd.models.network_configs import CONFIGS, NetworkConfig, check_images_pass, validate
+from dmd.models.network_configs import CONFIGS, check_images_pass
 from dmd.params.karras import KarrasSchedule
 from dmd.params.teacher import Schedule
 
@@ -71,6 +72,7 @@ def check_agreement(
     guidance_scale: float = 1.0,
     gradient_checkpointing: bool = False,
     codec: Mapping[str, Any] | None = None,
+    text: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Hold the configs of a checkpoint against the params.
 
@@ -80,9 +82,9 @@ def check_agreement(
         schedule: the params' values of `teacher.schedule`; None takes the checkpoint's.
         image_shape: channels, height, width.
         num_classes: None for an unconditional model; a conditional one may have a null class on top.
-        guidance_scale: any but 1.0 needs the null class.
+        guidance_scale: any but 1.0 needs the null class; prompts always bring a null prompt.
         gradient_checkpointing: true needs a network with blocks for it.
-        codec: the config of the autoencoder whose latents the network takes; None for a network of pixels.
+        codec, text: the configs of the autoencoder and of the text encoder that go with the network, where they do.
 
     Returns:
         The checkpoint's values of `teacher.schedule`; of an EDM teacher, in the table that the params want.
@@ -91,12 +93,11 @@ def check_agreement(
         ValueError: they disagree, or the params ask for what the network has not; names key, values and the cure.
     """
     shape = image_shape if codec is None else check_codec(codec, image_shape, multiple_of(config))
-    network = _check_network(config, shape, num_classes, of_latents=codec is not None)
-    check_null_class(guidance_scale, class_embeds(config), num_classes)
+    network = _check_network(config, shape, num_classes, codec is not None, text)
+    check_null_class(1.0 if text else guidance_scale, class_embeds(config), num_classes)
     check_checkpointing(gradient_checkpointing, config["_class_name"])
     found = laid_out(training_schedule(without_own_betas(config, scheduler_config)), schedule)
-    if schedule is not None:
-        _compare(schedule, found)
+    _compare(schedule or found, found)
     _check_noise(found, of_latents=codec is not None)
     check_own_schedule(network, found)
     check_images_pass(config, shape)
@@ -159,10 +160,19 @@ def _check_noise(schedule: Mapping[str, Any], of_latents: bool) -> None:
         ) from error
 
 
+Compared = Iterator[tuple[str, tuple[Any, ...], str]]
+"""Keys of a network's config, each with the values that are right, and what needs them."""
+
+
 def _check_network(
-    config: Mapping[str, Any], shape: Sequence[int], num_classes: int | None, of_latents: bool
+    config: Mapping[str, Any],
+    shape: Sequence[int],
+    num_classes: int | None,
+    of_latents: bool,
+    text: Mapping[str, Any] | None,
 ) -> NetworkConfig:
-    for key, allowed, source in _compared(config, shape, num_classes, of_latents):
+    compared = _compared(config, shape, num_classes, of_latents)
+    for key, allowed, source in compared if text is None else _compared_with_text(text, compared):
         value = config.get(key)
         said = repr(list(value) if isinstance(value, tuple) else value)  # 28.0 equals 28, and is no size
         if said not in map(repr, allowed):
@@ -175,10 +185,8 @@ def _check_network(
     return validate(CONFIGS[config["_class_name"]], config, "config.json")
 
 
-def _compared(
-    config: Mapping[str, Any], shape: Sequence[int], num_classes: int | None, of_latents: bool
-) -> Iterator[tuple[str, tuple[Any, ...], str]]:
-    """What is compared with the params: each key with the values that are right, and what needs them."""
+def _compared(config: Mapping[str, Any], shape: Sequence[int], num_classes: int | None, of_latents: bool) -> Compared:
+    """What is compared with the params."""
     (channels, height, width), name = shape, config.get("_class_name")
     taken, classes = f"dataset.image_shape {list(shape)}", f"dataset.num_classes {num_classes}"
     sides: tuple[Any, ...] = (height,) if height == width else ()
@@ -187,7 +195,8 @@ def _compared(
         kind = OF_LATENTS[num_classes is not None]
         yield "_class_name", (kind,), f"a codec with {classes}"
     else:
-        yield "_class_name", tuple(kind for kind in BACKBONES if kind != "DiTTransformer2DModel"), "this pipeline"
+        latents_alone = ("DiTTransformer2DModel", OF_TEXT)
+        yield "_class_name", tuple(kind for kind in BACKBONES if kind not in latents_alone), "this pipeline"
         if name == "UNet2DModel":  # the networks of this project have a side and no shape
             sides = (None, *sides, [height, width])
     yield "in_channels", (channels,), taken
@@ -199,3 +208,10 @@ def _compared(
     else:
         yield "out_channels", (channels,), taken
         yield "num_class_embeds", (None,) if num_classes is None else (num_classes + 1, num_classes), classes
+
+
+def _compared_with_text(text: Mapping[str, Any], compared: Compared) -> Compared:
+    """The same for a network that is told prompts, which has a class of its own."""
+    yield "_class_name", (OF_TEXT,), "a text encoder"
+    yield from (row for row in compared if row[0] != "_class_name")
+    yield "cross_attention_dim", (text.get("hidden_size"),), "the text encoder, by its hidden_size,"

@@ -1,48 +1,24 @@
 """What the `config.json` of a network may say: each key with its type and bounds, and the network that all describe."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from dmd.diffusion.calls import call_of, class_embeds
-from dmd.models.backbones import BACKBONES
+from dmd.models.backbones import BACKBONES, OF_TEXT
+from dmd.models.config_bounds import NetworkConfig, Scale, Size, Small
+from dmd.models.text_unet_config import UNet2DConditionConfig
 from dmd.params.backbone import Width
-from dmd.params.section import Section, Switch
+from dmd.params.section import Switch
 from dmd.params.teacher import Beta, Timesteps
 
 LARGEST = 10**10
 """Parameters of a network, forty gigabytes: a config that asks for more is damaged."""
 
-Checked = TypeVar("Checked", bound=Section)
-
-Size = Annotated[int, Field(ge=1, le=2**16, strict=True)]
-Scale = Annotated[float, Field(ge=1e-3, le=1e3, strict=True)]
-Small = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Down = Annotated[str, Field(pattern="^(UNetRes)?(ResnetDownsample|(Attn)?(Skip)?Down)Block2D$")]
 Up = Annotated[str, Field(pattern="^(UNetRes)?(ResnetUpsample|(Attn)?(Skip)?Up)Block2D$")]
-
-
-class NetworkConfig(Section):
-    """The keys that shape a network, beside those that `dmd.models.compatibility` compares with the params."""
-
-    model_config = ConfigDict(extra="ignore")  # diffusers writes its version too, and reads what it knows
-
-    @property
-    def timesteps(self) -> int | None:
-        """How many timesteps the network has a row for; None where it takes any."""
-        return None
-
-    @property
-    def own_schedule(self) -> dict[str, Any]:
-        """The values of `teacher.schedule` that the network was made for, where it knows any."""
-        return {}
-
-    @property
-    def takes_levels(self) -> bool:
-        """Whether the network may be told EDM's noise levels for timesteps: fractions, and below zero."""
-        return False
 
 
 class UNet2DConfig(NetworkConfig):
@@ -146,24 +122,9 @@ CONFIGS: dict[str, type[NetworkConfig]] = {
     "TeaPearceUNet": TeaPearceConfig,
     "CelebAUNet": CelebAConfig,
     "DiTTransformer2DModel": DiTConfig,
+    OF_TEXT: UNet2DConditionConfig,
 }
 """By class name."""
-
-
-def validate(kind: type[Checked], values: Mapping[str, Any], file: str) -> Checked:
-    """`values` as a section of this kind.
-
-    Raises:
-        ValueError: a value is of another type or out of bounds; names file, key, value and what is allowed.
-    """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        what = f"{key} is {values.get(key)!r:.100}: " if key else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{file}: {what}{message}; set teacher.source to a teacher that fits") from error
 
 
 def check_images_pass(config: Mapping[str, Any], image_shape: Sequence[int]) -> None:
@@ -180,7 +141,10 @@ def check_images_pass(config: Mapping[str, Any], image_shape: Sequence[int]) -> 
             size = sum(parameter.numel() for parameter in network.parameters())
             if size > LARGEST:
                 raise ValueError(f"it would have {size:,} parameters")
-            given = call_of(network)(network, images, step, None if class_embeds(config) is None else step)
+            told = None if class_embeds(config) is None else step
+            if config["_class_name"] == OF_TEXT:
+                told = torch.empty(1, 1, network.config.cross_attention_dim)
+            given = call_of(network)(network, images, step, told)
             if given.shape != images.shape:
                 raise ValueError(f"it makes {list(given.shape[1:])} of them")
     except Exception as error:  # diffusers' and torch's own: they have no common name

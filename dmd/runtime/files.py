@@ -32,10 +32,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors as one safetensors file, atomically."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as one safetensors file, atomically; `notes` go into its head."""
     with whole_file(path) as temporary:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary, notes)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 ONE_IMAGE: dict[str, dict[str, Any]] = {
     "DiTPipeline": {"class_labels": [0], "guidance_scale": 1.0, "num_inference_steps": 1},
     "OneStepPipeline": {"batch_size": 1},
+    "StableDiffusionPipeline": {"prompt": "", "guidance_scale": 0.0, "num_inference_steps": 1},
 }
 """How pipelines are asked for one image, by class name; those not named take `ONE_STEP`."""
 

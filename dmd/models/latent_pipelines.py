@@ -1,7 +1,8 @@
-"""A one-step generator of latents on disk: a stock `DiTPipeline` with classes, a stock `LDMPipeline` without.
+"""A one-step generator of latents on disk: a stock pipeline of diffusers, which no code of this project travels with.
 
-Both draw latents by the scheduler that ends at t*, in one step, and give `D(z / scaling_factor)`: of the first with
-`num_inference_steps=1, guidance_scale=1`. No code of this project travels with them.
+With classes that is a `DiTPipeline`, without an `LDMPipeline`, of prompts a `StableDiffusionPipeline`. All draw latents
+by the scheduler that ends at t*, in one step, and give `D(z / scaling_factor)`: with `num_inference_steps=1`, and the
+first with `guidance_scale=1`, the last with `guidance_scale=0`.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, LDMPipeline, ModelMixin
 
 from dmd.models.codec import Codec, build_codec, load_autoencoder
+from dmd.models.text import PARTS, Text
 from dmd.runtime.handed import read_json
 
 
@@ -18,9 +20,14 @@ class Parts(NamedTuple):
 
     network: str
     codec: str | None = None
+    text: tuple[str, ...] = ()
 
 
-LATENT_PIPELINES = {"DiTPipeline": Parts("transformer", "vae"), "LDMPipeline": Parts("unet", "vqvae")}
+LATENT_PIPELINES = {
+    "DiTPipeline": Parts("transformer", "vae"),
+    "LDMPipeline": Parts("unet", "vqvae"),
+    "StableDiffusionPipeline": Parts("unet", "vae", PARTS),
+}
 """Of pipelines of latents, by class name; the others have a `unet/` and no codec."""
 
 
@@ -46,9 +53,15 @@ def refuse_latents(folder: Path) -> None:
 
 
 def build_latent_pipeline(
-    backbone: ModelMixin, autoencoder: ModelMixin, scheduler: DDIMScheduler, num_timesteps: int
+    backbone: ModelMixin,
+    autoencoder: ModelMixin,
+    scheduler: DDIMScheduler,
+    num_timesteps: int,
+    text: Text | None = None,
 ) -> DiffusionPipeline:
     """The pipeline of a generator that calls `backbone` once, at the last timestep of `scheduler`.
+
+    `text` is of a generator that is told prompts.
 
     Raises:
         ValueError: the generator has several timesteps, or the codec a shift: both are what these pipelines have not.
@@ -63,6 +76,8 @@ def build_latent_pipeline(
             f"the codec's config.json: shift_factor is {autoencoder.config.shift_factor}, which diffusers' pipelines "
             "leave out; set teacher.source to a teacher without it"
         )
+    if text is not None:
+        return _text_pipeline(backbone, autoencoder, scheduler, text)
     if type(backbone).__name__ == "DiTTransformer2DModel":
         if backbone.config.out_channels is None:  # as many as come in; `DiTPipeline` reads the number
             backbone.register_to_config(out_channels=backbone.config.in_channels)
@@ -70,8 +85,24 @@ def build_latent_pipeline(
     return LDMPipeline(autoencoder, backbone, scheduler)
 
 
+def _text_pipeline(
+    backbone: ModelMixin, autoencoder: ModelMixin, scheduler: DDIMScheduler, text: Text
+) -> DiffusionPipeline:
+    """Without a safety checker, whose network would have to travel too; of one step, no offset is ever used."""
+    from diffusers import StableDiffusionPipeline  # slow to import, and not there without the extra `text`
+
+    parts = {
+        "vae": autoencoder,
+        "unet": backbone,
+        "scheduler": DDIMScheduler.from_config(scheduler.config, steps_offset=1),
+    }
+    words = {"tokenizer": text.tokenizer, "text_encoder": text.encoder}
+    without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline(**parts, **words, **without)
+
+
 def load_generator_codec(folder: Path, image_shape: tuple[int, ...]) -> Codec:
     """The codec of a generator's folder, for images of this shape: of pixels where the pipeline has none."""
-    network, codec = find_parts(folder)
+    network, codec, _ = find_parts(folder)
     autoencoder = None if codec is None else load_autoencoder(folder / codec)
     return build_codec(autoencoder, image_shape, read_json(folder / network / "config.json"))

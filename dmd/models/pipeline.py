@@ -4,7 +4,7 @@ A table of betas that ends at t* makes `DDIMScheduler`'s one trailing step call 
 left below, return its x0. So `DDIMPipeline` draws an unconditional `UNet2DModel` with `num_inference_steps=1`; a model
 with classes brings `one_step.py`, and a network that diffusers does not have brings its own file in `unet/`. A network
 with EDM's preconditioning is drawn by `ConsistencyModelPipeline`, with classes or without (`edm_pipeline.py`), one of
-latents by `DiTPipeline` or `LDMPipeline` (`latent_pipelines.py`).
+latents by `DiTPipeline`, `LDMPipeline` or `StableDiffusionPipeline` (`latent_pipelines.py`).
 """
 
 import shutil
@@ -17,6 +17,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, DiffusionPipel
 
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import Generator
+from dmd.diffusion.prompts import Prompts
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.models import one_step
 from dmd.models.backbones import load_backbone, network_file
@@ -24,6 +25,7 @@ from dmd.models.drawn import check_drawn
 from dmd.models.edm_pipeline import build_edm_pipeline, is_edm_scheduler, load_edm_generator
 from dmd.models.karras import is_karras
 from dmd.models.latent_pipelines import build_latent_pipeline, find_parts
+from dmd.models.text import Text
 from dmd.runtime.files import load_json, save_json, whole_folder
 from dmd.runtime.handed import read_json
 
@@ -41,6 +43,7 @@ def save_generator(
     num_classes: int | None = None,
     autoencoder: ModelMixin | None = None,
     image_shape: Sequence[int] | None = None,
+    text: Text | None = None,
 ) -> None:
     """Write the pipeline folder: the network, the scheduler cut at t*, `model_index.json`; of pixels, `one_step.py`.
 
@@ -52,11 +55,12 @@ def save_generator(
         num_classes: classes without the null class; None for an unconditional model.
         autoencoder: of a generator of latents.
         image_shape: channels, height and width that what was written must draw; None draws nothing.
+        text: tokenizer and encoder of a generator that is told prompts.
 
     Raises:
         ValueError: t* is outside the schedule, no pipeline draws such a generator, or it draws another shape.
     """
-    rest = scheduler_config, generator_timesteps, num_classes, autoencoder
+    rest = scheduler_config, generator_timesteps, num_classes, autoencoder, text
     pipeline = build_pipeline(backbone, *rest)
     with whole_folder(folder) as part:
         pipeline.save_pretrained(part, safe_serialization=True)
@@ -89,6 +93,7 @@ def build_pipeline(
     generator_timesteps: int | Sequence[int],
     num_classes: int | None,
     autoencoder: ModelMixin | None = None,
+    text: Text | None = None,
 ) -> DiffusionPipeline:
     """diffusers' own pipeline where it draws what the generator does, else `one_step.py`'s.
 
@@ -102,7 +107,7 @@ def build_pipeline(
         return build_edm_pipeline(backbone, scheduler_config, timesteps)
     scheduler = one_step_scheduler(scheduler_config, timesteps[0])
     if autoencoder is not None:
-        return build_latent_pipeline(backbone, autoencoder, scheduler, len(timesteps))
+        return build_latent_pipeline(backbone, autoencoder, scheduler, len(timesteps), text)
     if num_classes is None and len(timesteps) == 1 and isinstance(backbone, UNet2DModel):
         return DDIMPipeline(backbone, scheduler)
     return one_step.OneStepPipeline(backbone, scheduler, num_classes, timesteps[1:] or None)
@@ -128,15 +133,17 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
     )
 
 
-def load_generator(folder: Path) -> Generator:
+def load_generator(folder: Path, prompts: Prompts | None = None) -> Generator:
     """The generator of a folder that `save_generator` wrote; reads the network, `scheduler/` and `model_index.json`.
 
-    One of latents gives latents: `load_generator_codec` has what decodes them.
+    One of latents gives latents: `load_generator_codec` has what decodes them. `prompts` are what labels mean to one
+    that is told prompts.
     """
     if is_edm_scheduler(folder / "scheduler"):
         return load_edm_generator(folder)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     schedule = NoiseSchedule.from_scheduler(scheduler)
-    denoiser = Denoiser(load_backbone(folder / find_parts(folder).network), schedule, scheduler.config.prediction_type)
+    backbone, prediction = load_backbone(folder / find_parts(folder).network), scheduler.config.prediction_type
+    denoiser = Denoiser(backbone, schedule, prediction, prompts=prompts)
     later = read_json(folder / "model_index.json").get("later_timesteps") or []
     return Generator(denoiser, [schedule.num_timesteps - 1, *later])

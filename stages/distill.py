@@ -14,6 +14,7 @@ from dmd.features.perceptual import build_perceptual
 from dmd.models.codec import Codec
 from dmd.models.pipeline import save_generator
 from dmd.models.teacher import Teacher
+from dmd.models.text import check_installed, load_text
 from dmd.params.config import Config
 from dmd.params.perceptual import Perceptual
 from dmd.runtime.files import whole_folder
@@ -34,6 +35,8 @@ def prepare(config: Config) -> Distillation:
     codec = teacher.codec(config.dataset.image_shape)
     if teacher.autoencoder is not None:
         config.check_latents()
+    if teacher.text_folder is not None:
+        check_installed()
     distiller = Distiller(
         teacher.denoiser,
         PairStore(places.pairs),
@@ -41,7 +44,7 @@ def prepare(config: Config) -> Distillation:
         settings,
         regression_weight=config.alpha,
         guidance_scale=config.guidance_scale,
-        num_classes=config.dataset.num_classes,
+        num_classes=teacher.num_labels(config.dataset.num_classes),
         seed=config.seed,
         real=real_images(config),
     )
@@ -81,6 +84,7 @@ def main(config: Config) -> None:
                 config.dataset.num_classes,
                 teacher.autoencoder,
                 run.codec.decoded_shape,
+                None if teacher.text_folder is None else load_text(teacher.text_folder),
             )
             finish(run.work)
 

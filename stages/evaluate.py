@@ -33,12 +33,12 @@ LATENCY_BATCH = 64
 
 def build_models(config: Config, teacher: Teacher, device: torch.device) -> tuple[dict[str, Model], Model]:
     """Teacher, student before and after by name, which draw images; and the teacher as it makes pairs."""
-    guided = config.guidance_scale, config.dataset.num_classes, device
+    guided = config.guidance_scale, teacher.num_labels(config.dataset.num_classes), device
     codec = teacher.codec(config.dataset.image_shape).to(device)
     models: dict[str, Model] = {
         "teacher": many_step_model(teacher, config.evaluate, *guided),
         "student_before": Generator(teacher.denoiser, config.distill.generator_timesteps).to(device),
-        "student": load_generator(Places(config.system).generator).to(device),
+        "student": load_generator(Places(config.system).generator, teacher.prompts).to(device),
     }
     images = {name: codec.decoding(model) for name, model in models.items()}
     return images, many_step_model(teacher, config.pairs, *guided)

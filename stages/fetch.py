@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from dmd.datasets.prompts import read_prompts
 from dmd.datasets.registry import check_dataset
 from dmd.fetch import sources
 from dmd.fetch.dataset import find_images, place_dataset
@@ -28,13 +29,17 @@ def main(config: Config) -> None:
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
     check_feature_net(config.evaluate.features, dataset.image_shape)
     folder = None if dataset.folder is None else str(given(Path(dataset.folder)))
+    prompts = None if dataset.prompts is None else given(Path(dataset.prompts))
+    if prompts is not None:
+        read_prompts(prompts)
     images = find_images(dataset.name, folder, downloads)
     teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
     if config.teacher.schedule is not None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
-        known = dataset.image_shape, dataset.num_classes
-        found = check_agreement(*teacher.configs, schedule, *known, codec=teacher.codec, **config.asked_of_the_network)
+        config.check_prompts(told=teacher.text is not None)
+        known, asked = (dataset.image_shape, dataset.num_classes), config.asked_of_the_network
+        found = check_agreement(*teacher.configs, schedule, *known, codec=teacher.codec, text=teacher.text, **asked)
         if teacher.codec is not None:
             config.check_latents()
         config.check_schedule(found)
@@ -47,7 +52,7 @@ def main(config: Config) -> None:
 
     places = Places(config.system)
     place_dataset(dataset.name, images, dataset.image_shape, downloads, places.dataset)
-    place_teacher(teacher, places.weights("teacher"))
+    place_teacher(teacher, places.weights("teacher"), prompts)
     place_feature_net(features, downloads, places.weights("features"))
     place_perceptual(perceptual, downloads, places.weights("perceptual"))
     logger.info("%s: %s is in place", places.dataset, dataset.name)

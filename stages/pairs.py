@@ -27,10 +27,11 @@ def main(config: Config) -> None:
     places, settings, dataset = Places(config.system), config.pairs, config.dataset
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "pairs")
+    labels = teacher.num_labels(dataset.num_classes)
     recipe = PairRecipe(
         config.seed,
         teacher.codec(dataset.image_shape).latent_shape,
-        dataset.num_classes,
+        labels,
         config.guidance_scale,
         teacher.scheduler_config,
         settings.solver,
@@ -44,7 +45,7 @@ def main(config: Config) -> None:
     chunks = Chunks(work, settings.batch_size)
     if settings.compile:
         compile_network(teacher.backbone, accelerator.device, "pairs.compile")
-    denoiser = with_guidance(teacher.denoiser, config.guidance_scale, dataset.num_classes).to(accelerator.device)
+    denoiser = with_guidance(teacher.denoiser, config.guidance_scale, labels).to(accelerator.device)
     shards = shard_rows(settings.count, settings.shard_size)
     assembles = accelerator.is_main_process and not is_worker()
     if assembles:

@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from diffusers import AutoencoderKL
 
+from dmd.datasets.prompts import read_prompts
 from dmd.datasets.registry import load_dataset
+from dmd.diffusion.prompts import Prompts
+from dmd.models import text
 from dmd.models.codec import FOLDER, latent_shape, multiple_of
 from dmd.models.compatibility import check_agreement, without_own_betas
 from dmd.models.karras import is_karras
@@ -43,20 +47,24 @@ def bring(config: Config, out: Path) -> None:
     described = without_own_betas(network, read_json(source / "scheduler_config.json"))
     wanted = None if schedule is None else schedule.model_dump()
     codec = described_codec(source, config.teacher.latent_scale)
-    known = dataset.image_shape, dataset.num_classes
-    found = check_agreement(network, described, wanted, *known, codec=codec, **config.asked_of_the_network)
+    known, words = (dataset.image_shape, dataset.num_classes), described_text(source)
+    config.check_prompts(told=words is not None)
+    found = check_agreement(network, described, wanted, *known, codec=codec, text=words, **config.asked_of_the_network)
     config.check_schedule(found)
     if codec is not None:
         config.check_latents()
     given = Teacher.load(source)
-    backbone = given.backbone
+    backbone, prompts = given.backbone, None
+    if given.text_folder is not None:
+        prompts = encoded(given.text_folder)
     if given.autoencoder is not None and codec is not None:
         given.autoencoder.register_to_config(scaling_factor=codec["scaling_factor"])
     if backbone.config.sample_size is None:
         backbone.register_to_config(sample_size=dataset.image_shape[1:])
     with whole_folder(out) as part:
         scheduler = scheduler_config(backbone, canonical_scheduler(found))
-        keep(Teacher(backbone, scheduler, given.autoencoder), part, read_json(source / "origin.json"))
+        made = Teacher(backbone, scheduler, given.autoencoder, prompts, given.text_folder)
+        keep(made, part, read_json(source / "origin.json"))
 
 
 def described_codec(source: Path, scale: float | None) -> dict[str, Any] | None:
@@ -72,6 +80,19 @@ def described_codec(source: Path, scale: float | None) -> dict[str, Any] | None:
     if scale is not None:
         raise ValueError(f"teacher.latent_scale {scale}: the teacher makes images, not latents; set it to null")
     return None
+
+
+def described_text(source: Path) -> dict[str, Any] | None:
+    """The config of the text encoder that `fetch` brought; None of a teacher that is told no prompts."""
+    path = source / text.ENCODER / "config.json"
+    return read_json(path) if path.is_file() else None
+
+
+def encoded(source: Path) -> Prompts:
+    """The prompts that `fetch` brought, by the tokenizer and the encoder beside them, on accelerate's device."""
+    words, texts = text.load_text(source), read_prompts(source / text.TEXTS)
+    words.encoder.to(PartialState().device)
+    return text.encode_prompts(words, *texts)
 
 
 def fresh(config: Config) -> Teacher:

@@ -10,6 +10,7 @@ from dmd.commands.arguments import require
 from dmd.commands.scorer import Scorer
 from dmd.evaluate.scores import distance_name, over_sets
 from dmd.models.pipeline import load_generator
+from dmd.models.text import load_prompts
 from dmd.params.config import Config
 from dmd.runtime.places import Places
 
@@ -25,7 +26,7 @@ def spread_rows(config: Config, seeds: int) -> list[dict[str, Any]]:
     settings = config.evaluate
     folder = require(Places(config.system).generator, "distill")
     scorer = Scorer(config, settings.num_samples)
-    generator = load_generator(folder).to(scorer.device)
+    generator = load_generator(folder, load_prompts(Places(config.system).teacher)).to(scorer.device)
     sets: dict[str, list[dict[str, Any]]] = {}
     for seed in range(config.seed + 1, config.seed + 1 + seeds):
         noises = replace(scorer.noises, seed=seed)

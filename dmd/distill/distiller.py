@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.guidance import GuidedDenoiser, with_guidance
+from dmd.diffusion.prompts import evaluated_labels
 from dmd.distill.batches import Batch, Batches, RealImages, cut
 from dmd.distill.critics import Critics
 from dmd.distill.health import Health
@@ -52,14 +53,14 @@ class Distiller:
         """Copy `teacher` three times; all stay in eval mode, so that mu_fake equals mu_real at the start.
 
         `regression_weight` is alpha; `guidance_scale` the pairs', and the real score's unless `settings.matching` has
-        its own; `real` has the images for a discriminator.
+        its own; `num_classes` counts the labels, classes or prompts; `real` has the images for a discriminator.
 
         Raises:
             ValueError: a batch size does not fit the processes, a range of noise holds no timestep, guidance has no
                 null class, checkpointing no support, a discriminator no images; the launcher is at another precision.
         """
         self.accelerator = build_accelerator(settings.mixed_precision, "distill.mixed_precision")
-        self.settings, self.num_classes, self.pairs = settings, num_classes, pairs
+        self.settings, self.num_classes, self.pairs, self.prompts = settings, num_classes, pairs, teacher.prompts
         self.regression_weight, self.schedule, self._seed = regression_weight, teacher.schedule, seed
         self.batches = self._batches(real)
         student, fake, judge = (self._copy(teacher) for _ in range(3))
@@ -80,6 +81,11 @@ class Distiller:
     def learners(self) -> dict[str, Learner]:
         """Of all that is trained, by name."""
         return {"generator": self.student.learner} | self.critics.learners
+
+    @property
+    def evaluated_labels(self) -> tuple[int | None, int]:
+        """How many labels an evaluation draws from, and the first."""
+        return evaluated_labels(self.prompts, self.num_classes)
 
     @property
     def passes_per_step(self) -> float:

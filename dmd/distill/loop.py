@@ -161,7 +161,7 @@ class Distillation:
         for start in range(0, count, SNAPSHOT_BATCH):
             indices = range(start, min(start + SNAPSHOT_BATCH, count))
             z = sample_noise(distiller.batches.seed, indices, distiller.pairs.image_shape, Stream.EVALUATION)
-            labels = balanced_labels(indices, distiller.num_classes)
+            labels = balanced_labels(indices, *distiller.evaluated_labels)
             device = distiller.accelerator.device
             images = distiller.student.generator(z.to(device), None if labels is None else labels.to(device))
             parts.append(to_pixels(self._shown(images)).cpu())

@@ -51,7 +51,7 @@ def first_samples(models: Mapping[str, Model], noises: Noises, count: int) -> di
     """The first `count` samples of each model by its name, in [-1, 1], with their noise `z` and `label` (-1: none)."""
     z, labels = noises.batch(0, count)
     images = {title: model(z, labels).clamp(-1, 1) for title, model in models.items()}
-    return images | {"z": z, "label": stored_labels(labels, len(z))}
+    return images | {"z": z, "label": stored_labels(noises.classes(labels), len(z))}
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def neighbours_of(
         "student": model(z, labels).clamp(-1, 1),
         "nearest": to_images(pixels[train.rows.cpu()[found.row.cpu()]]),
         "distance": found.distance,
-        "label": stored_labels(labels, len(z)),
+        "label": stored_labels(noises.classes(labels), len(z)),
     }
 
 
@@ -103,7 +103,8 @@ def worst_samples(
     chosen = index[order.cpu()]
     z, labels = noises[0].at(chosen)
     images = model(z, labels).clamp(-1, 1)
-    return {"student": images, "distance": distance[order], "index": chosen, "label": stored_labels(labels, len(z))}
+    classes = stored_labels(noises[0].classes(labels), len(z))
+    return {"student": images, "distance": distance[order], "index": chosen, "label": classes}
 
 
 def per_class_table(models: Mapping[str, Sequence[Summary]]) -> pd.DataFrame:

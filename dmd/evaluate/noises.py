@@ -23,12 +23,18 @@ class Noises:
     num_classes: int | None
     device: torch.device
     first: int = 0
+    first_label: int = 0
+    """Above 0 where labels are held-out prompts."""
 
     def at(self, index: Labels) -> Batch:
         """Noise and labels of any indices, counted from 0 whatever `first` is, on the device."""
         z = sample_noise(self.seed, index, self.shape, Stream.EVALUATION).to(self.device)
-        labels = balanced_labels(index, self.num_classes)
+        labels = balanced_labels(index, self.num_classes, self.first_label)
         return z, None if labels is None else labels.to(self.device)
+
+    def classes(self, labels: Labels | None) -> Labels | None:
+        """Labels where they are classes, which a feature net may know; none of prompts."""
+        return None if self.first_label else labels
 
     def batch(self, start: int, stop: int) -> Batch:
         """Those of this set's places `start … stop - 1`, cut at `count`."""

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from dmd.datasets.registry import load_dataset
+from dmd.diffusion.prompts import evaluated_labels
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, over_sets, score
 from dmd.evaluate.summaries import Summary, summarise_pixels
 from dmd.evaluate.summary_cache import cached
 from dmd.features.feature_net import load_features
 from dmd.models.codec import Codec, load_codec
+from dmd.models.text import load_prompts
 from dmd.params.dataset import Dataset
 from dmd.params.sampling import Evaluate
 from dmd.runtime.places import Places
@@ -50,7 +52,8 @@ class Setup:
         named = {"name": "train", "dataset": dataset.model_dump(mode="json")}
         train = cached([places.dataset, weights], named, device, compute)
         codec = load_codec(places.teacher, dataset.image_shape).to(device)
-        noises = Noises(seed, settings.num_samples, codec.latent_shape, dataset.num_classes, device)
+        count, first = evaluated_labels(load_prompts(places.teacher), dataset.num_classes)
+        noises = Noises(seed, settings.num_samples, codec.latent_shape, count, device, first_label=first)
         return cls(net, settings.features, pixels, train, noises, size, seed, codec)
 
     @property

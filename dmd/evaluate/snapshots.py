@@ -25,7 +25,7 @@ def snapshot_table(setup: Setup, snapshots: Mapping[str, Pixels]) -> pd.DataFram
     """
     rows = []
     for name, pixels in sorted(snapshots.items()):
-        labels = balanced_labels(range(len(pixels)), setup.noises.num_classes)
+        labels = setup.noises.classes(balanced_labels(range(len(pixels)), setup.noises.num_classes))
         summary = summarise_pixels(setup.net, pixels, labels, setup.batch_size, setup.noises.device, title=name)
         found = setup.score(summary)
         names = (setup.distance, f"kid_{setup.features}", "precision", "recall", "class_accuracy", "num_samples")

@@ -150,7 +150,7 @@ def _shared(net: nn.Module, model: Model, noises: Noises, batch_size: int, title
         for start in starts[number + run.process_index : number + run.process_index + 1]:  # none past the end
             z, labels = noises.batch(start, start + batch_size)
             images = model(z, labels).clamp(-1, 1)
-            mine.append((images, labels, net(images)))
+            mine.append((images, noises.classes(labels), net(images)))
         yield from send_to_device(gather_object(mine), noises.device) if run.num_processes > 1 else mine
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from diffusers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_INDEX_NAME, WEIGHTS_NAME
 
+from dmd.fetch.distilled import refuse_distilled
 from dmd.fetch.pointers import refuse_pointer
 from dmd.models.codec import FOLDER
 from dmd.models.latent_pipelines import parts_of
+from dmd.models.text import ENCODER, check_text
 from dmd.runtime.handed import HandedError, read_json
 
 DESCRIPTIONS = (
@@ -20,6 +22,7 @@ DESCRIPTIONS = (
     "vae/config.json",
     "vqvae/config.json",
     f"{FOLDER}/config.json",
+    f"{ENCODER}/config.json",
     "scheduler/scheduler_config.json",
 )
 """The small files of all layouts: what the model is, without its weights."""
@@ -32,6 +35,17 @@ VARIANTS = ("", "fp16", "bf16")
 WEIGHTS = (SAFETENSORS_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
 """diffusers' names of weights: in one file, or in the parts that an index names; safetensors, or an older pickle."""
 
+TEXT_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""The same by transformers' names."""
+
+LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts of a text-to-image pipeline that neither teacher nor generator need."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -41,28 +55,35 @@ class Layout:
     scheduler_config: str
     codec_config: str | None = None
     """Of a model of latents."""
+    text_config: str | None = None
+    """Of a model that is told prompts: its text encoder's."""
 
     @classmethod
     def find(cls, folder: Path) -> "Layout":
         """The layout of the model in `folder`.
 
         Raises:
-            ValueError: a description is missing, or the pipeline has parts that none of those known has.
+            ValueError: a description is missing, the model was distilled already, or the pipeline has parts that none
+                of those known has.
         """
         index = read_object(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
-        network, codec = parts_of(index.get("_class_name"))
+        network, codec, text = parts_of(index.get("_class_name"))
         config = _first(folder, f"{network}/{CONFIG}", CONFIG)
         scheduler_config = _first(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
+        refuse_distilled(index, read_object(folder / scheduler_config))
+        known = {network, codec, "scheduler", *text, *(LEFT_OUT if text else ())}
         parts = {key for key, value in index.items() if isinstance(value, list) and key[:1] != "_" and any(value)}
-        if others := sorted(parts - {network, codec, "scheduler"}):
+        if others := sorted(parts - known):
             raise ValueError(
                 f"{folder / 'model_index.json'}: the pipeline has {', '.join(others)} besides a {network} and a "
                 "scheduler; such a model cannot be distilled here: name another teacher.source"
             )
         if codec is not None:
-            return cls(config, scheduler_config, _first(folder, f"{codec}/{CONFIG}"))
-        own = f"{FOLDER}/{CONFIG}"  # as the stage `teacher` writes it
-        return cls(config, scheduler_config, own if config == CONFIG and (folder / own).is_file() else None)
+            described = _first(folder, f"{ENCODER}/{CONFIG}") if text else None
+            return cls(config, scheduler_config, _first(folder, f"{codec}/{CONFIG}"), described)
+        flat = config == CONFIG  # as the stage `teacher` writes it
+        own = [f"{part}/{CONFIG}" for part in (FOLDER, ENCODER)]
+        return cls(config, scheduler_config, *(path if flat and (folder / path).is_file() else None for path in own))
 
     @property
     def weights(self) -> list[str]:
@@ -88,10 +109,23 @@ class Layout:
         """
         return None if self.codec_config is None else read_object(folder / self.codec_config)
 
+    def describe_text(self, folder: Path) -> dict[str, Any] | None:
+        """The config of the text encoder; None for a model that is told no prompts.
+
+        Raises:
+            ValueError: the file is no JSON object, or the encoder not one that is known.
+        """
+        if self.text_config is None:
+            return None
+        found = read_object(folder / self.text_config)
+        check_text(found)
+        return found
+
 
 def weights_beside(config: str) -> list[str]:
     """Where the weights of a network may lie, beside its config: the best first."""
-    names = [_variant(name, variant) for variant in VARIANTS for name in WEIGHTS]
+    usual = TEXT_WEIGHTS if config == f"{ENCODER}/{CONFIG}" else WEIGHTS
+    names = [_variant(name, variant) for variant in VARIANTS for name in usual]
     return [config.removesuffix(CONFIG) + name for name in names]
 
 

@@ -12,10 +12,12 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from dmd.fetch.adm_checkpoint import import_checkpoint
 from dmd.fetch.archived_teacher import archive_origin, import_archive
 from dmd.fetch.diffusers_layout import DESCRIPTIONS, Layout, read_object, weights_beside
+from dmd.fetch.distilled import refuse_distilled_name
 from dmd.fetch.downloads import DownloadError
 from dmd.fetch.hub import HUB_ID, snapshot
 from dmd.fetch.pointers import refuse_pointer
 from dmd.fetch.weights_folder import check_parts, check_provenance, make_folder, read_index, read_weights
+from dmd.models import text
 from dmd.models.codec import FOLDER
 from dmd.params.teacher import MADE_HERE
 from dmd.runtime.files import save_json, save_tensors
@@ -43,6 +45,11 @@ class TeacherSource:
     def codec(self) -> dict[str, Any] | None:
         """The config of the codec; None for a model of pixels."""
         return self.layout.describe_codec(self.folder)
+
+    @property
+    def text(self) -> dict[str, Any] | None:
+        """The config of the text encoder; None for a model that is told no prompts."""
+        return self.layout.describe_text(self.folder)
 
     def weights(self, beside: str | None = None) -> list[Path]:
         """The network's weights, or those of the config `beside`, in one file or in the parts that an index names.
@@ -91,6 +98,7 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     if "://" in source:
         return _local(import_archive(source, downloads, timeout), {"source": source, **archive_origin(source)})
     source, revision = _hub_id(source, revision)
+    refuse_distilled_name(source)
     by_hand = downloads / "hub" / source.replace("/", "--") / (revision or "main")
     if by_hand.is_dir():
         return _local(by_hand, {"source": source, "revision": revision or "main"})
@@ -105,10 +113,11 @@ def find_teacher(source: str, revision: str | None, downloads: Path, timeout: fl
     return TeacherSource(folder, Layout.find(folder), {"source": source, "revision": folder.name}, bring)
 
 
-def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
+def place_teacher(teacher: TeacherSource | None, folder: Path, prompts: Path | None = None) -> None:
     """Write a teacher's files flat: configs, weights as safetensors and `origin.json`; none when it is made here.
 
-    Of a model of latents, `codec/` has the autoencoder's.
+    Of a model of latents, `codec/` has the autoencoder's; of one that is told prompts, `text_encoder/` and `tokenizer/`
+    have what reads them, and `prompts.csv` is the file `prompts`.
 
     Raises:
         ValueError: the provenance beside it names another hash, a file is cut, or a pickle holds more than tensors.
@@ -131,6 +140,10 @@ def place_teacher(teacher: TeacherSource | None, folder: Path) -> None:
             (part / FOLDER).mkdir()
             shutil.copyfile(teacher.folder / teacher.layout.codec_config, part / FOLDER / "config.json")
             _place_weights(teacher.weights(teacher.layout.codec_config), part / FOLDER)
+        if teacher.layout.text_config is not None:
+            _place_text(teacher, part)
+        if prompts is not None:
+            shutil.copyfile(prompts, part / text.TEXTS)
         check_provenance(part, required=False)
         save_json(part / "origin.json", origin)
 
@@ -144,6 +157,25 @@ def _place_weights(weights: Sequence[Path], folder: Path) -> None:
         save_tensors(folder / SAFETENSORS_WEIGHTS_NAME, tensors)
     else:
         shutil.copyfile(weights[0], folder / SAFETENSORS_WEIGHTS_NAME)
+
+
+def _place_text(teacher: TeacherSource, folder: Path) -> None:
+    """Write the encoder's config and weights, and the tokenizer's files, whichever of them there are."""
+    encoder, tokenizer = folder / text.ENCODER, folder / text.TOKENIZER
+    encoder.mkdir()
+    tokenizer.mkdir()
+    shutil.copyfile(teacher.folder / f"{text.ENCODER}/config.json", encoder / "config.json")
+    weights = teacher.weights(f"{text.ENCODER}/config.json")
+    save_tensors(encoder / text.WEIGHTS, dict(ChainMap(*map(read_weights, weights))), {"format": "pt"})
+    for name in text.TOKENIZER_FILES:
+        path = teacher.bring(f"{text.TOKENIZER}/{name}")
+        if path.is_file():
+            refuse_pointer(path)
+            shutil.copyfile(path, tokenizer / name)
+    if not any((tokenizer / name).is_file() for name in text.VOCABULARIES):
+        raise ValueError(
+            f"teacher.source: {teacher.folder} holds no {text.TOKENIZER}/{text.VOCABULARIES[0]}; name another model"
+        )
 
 
 def _on_disk(path: Path, source: str, revision: str | None, downloads: Path) -> TeacherSource:

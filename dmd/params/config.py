@@ -92,6 +92,20 @@ class Config(Section):
                 f"distill.discriminator.kind {kind} compares with images, and the teacher makes latents; set it to null"
             )
 
+    def check_prompts(self, told: bool) -> None:
+        """Hold `dataset.prompts` against a teacher that is told prompts, or is not.
+
+        Raises:
+            ValueError: one has what the other has not; names key, value and cure.
+        """
+        prompts = self.dataset.prompts
+        if told and prompts is None:
+            raise ValueError(
+                "dataset.prompts is null, but the teacher draws by prompts; name a CSV with columns prompt and split"
+            )
+        if prompts is not None and not told:
+            raise ValueError(f"dataset.prompts {prompts!r}: the teacher is told no prompts; set it to null")
+
     def _check_edm(self) -> None:
         for key, solver in (("pairs.solver", self.pairs.solver), ("evaluate.solver", self.evaluate.solver)):
             if solver not in ANY_SCHEDULE:
@@ -141,9 +155,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
-        if self.guidance_scale != 1.0 and self.dataset.num_classes is None:
+        if self.teacher.source in MADE_HERE:
+            self.check_prompts(told=False)
+        labelled = self.dataset.num_classes is not None or self.dataset.prompts is not None
+        if self.guidance_scale != 1.0 and not labelled:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")
-        if self.distill.matching.guidance_scale not in (None, 1.0) and self.dataset.num_classes is None:
+        if self.distill.matching.guidance_scale not in (None, 1.0) and not labelled:
             raise ValueError(
                 f"distill.matching.guidance_scale {self.distill.matching.guidance_scale} needs labels: set "
                 "dataset.num_classes, or null"

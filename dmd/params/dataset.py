@@ -18,6 +18,8 @@ class Dataset(Section):
     """Channels, height, width."""
     num_classes: Annotated[int, Field(ge=1, strict=True)] | None = None
     """Number of classes; none for an unconditional model."""
+    prompts: str | None = None
+    """Of a text-to-image teacher: a CSV with the columns `prompt` and `split`, `train` or `test`."""
 
     @model_validator(mode="after")
     def _has_folder(self) -> "Dataset":
@@ -25,4 +27,8 @@ class Dataset(Section):
             raise ValueError("name `image_folder` needs `folder`: the folder of images")
         if self.name not in ("image_folder", "celeba") and self.folder is not None:
             raise ValueError(f"folder {self.folder!r} belongs to name `image_folder` or `celeba`; remove it")
+        if self.prompts is not None and self.num_classes is not None:
+            raise ValueError(
+                f"prompts {self.prompts!r} take the place of classes: set num_classes {self.num_classes} to null"
+            )
         return self

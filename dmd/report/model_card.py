@@ -27,6 +27,12 @@ pipeline = DiTPipeline.from_pretrained("{folder}")
 images = pipeline(class_labels={labels}, guidance_scale=1.0, num_inference_steps=1).images
 images[0].save("sample.png")"""
 
+TEXT = """from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("{folder}")
+images = pipeline("a photo of a cat", num_inference_steps=1, guidance_scale=0.0).images
+images[0].save("sample.png")"""
+
 EDM = """from diffusers import ConsistencyModelPipeline
 
 pipeline = ConsistencyModelPipeline.from_pretrained("{folder}")
@@ -71,6 +77,7 @@ BY_PIPELINE = {
     "ConsistencyModelPipeline": (EDM, HOW_EDM),
     "DiTPipeline": (DIT, HOW_LATENT),
     "LDMPipeline": (STOCK, HOW_LATENT),
+    "StableDiffusionPipeline": (TEXT, HOW_LATENT),
 }
 """Snippet and explanation of diffusers' own pipelines; the others are by whether there are classes."""
 

@@ -17,7 +17,7 @@ NOT_IN_PLACE = {
     "dmd/evaluate/examples.py": {"write_examples"},
     "dmd/evaluate/snapshots.py": {"write_curve"},
     "dmd/fetch/features.py": {"fill"},
-    "dmd/fetch/teacher.py": {"fill", "_place_weights"},
+    "dmd/fetch/teacher.py": {"fill", "_place_weights", "_place_text"},
     "dmd/models/pipeline.py": {"_add_code"},
     # No outputs of DVC's: downloads, locks, marks.
     "dmd/fetch/archives.py": set(),

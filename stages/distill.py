@@ -12,6 +12,7 @@ from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
 from dmd.models.codec import Codec
+from dmd.models.lora import FOLDER, Adapted, check_adapted, save_adapter
 from dmd.models.pipeline import save_generator
 from dmd.models.teacher import Teacher
 from dmd.models.text import check_installed, load_text
@@ -37,6 +38,8 @@ def prepare(config: Config) -> Distillation:
         config.check_latents()
     if teacher.text_folder is not None:
         check_installed()
+    if settings.lora is not None:
+        check_adapted(type(teacher.backbone).__name__)
     distiller = Distiller(
         teacher.denoiser,
         PairStore(places.pairs),
@@ -76,9 +79,10 @@ def main(config: Config) -> None:
             with whole_folder(places.training) as out:
                 run.save(out)
             teacher, timesteps = Teacher.load(places.teacher), config.distill.generator_timesteps
+            trained = run.distiller.student.backbone
             save_generator(
                 places.generator,
-                run.distiller.student.backbone,
+                trained.fused() if isinstance(trained, Adapted) else trained,
                 teacher.scheduler_config,
                 timesteps,
                 config.dataset.num_classes,
@@ -86,6 +90,8 @@ def main(config: Config) -> None:
                 run.codec.decoded_shape,
                 None if teacher.text_folder is None else load_text(teacher.text_folder),
             )
+            if isinstance(trained, Adapted):
+                save_adapter(places.generator / FOLDER, trained)
             finish(run.work)
 
 

@@ -31,8 +31,8 @@ CALLS: dict[str, Call] = {"DiTTransformer2DModel": transformer, "UNet2DCondition
 
 
 def call_of(network: nn.Module) -> Call:
-    """The call of a network's class."""
-    return CALLS.get(type(network).__name__, positional)
+    """The call of a network's class, or of the class that a wrapper says it is `called_as`."""
+    return CALLS.get(getattr(network, "called_as", type(network).__name__), positional)
 
 
 def class_embeds(config: Any) -> int | None:

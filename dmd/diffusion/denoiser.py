@@ -46,7 +46,7 @@ class Denoiser(BaseDenoiser):
         self.backbone = backbone
         self.schedule = schedule
         self.prediction_type = prediction_type
-        self.prompts = prompts
+        self.prompts, self.sigma_data = prompts, sigma_data
         self._parametrization = PARAMETRIZATIONS[prediction_type]
         if prediction_type == "edm":
             self._parametrization = partial(edm, sigma_data=sigma_data)
@@ -57,6 +57,10 @@ class Denoiser(BaseDenoiser):
         condition = labels if self.prompts is None or labels is None else self.prompts.at(labels)
         output = call(self.backbone, scale(x_t, coefficients.c_in), self.schedule.time(t), condition)
         return scale(x_t, coefficients.c_skip) + scale(output.to(x_t.dtype), coefficients.c_out)
+
+    def around(self, backbone: nn.Module) -> "Denoiser":
+        """The same denoiser with another network."""
+        return Denoiser(backbone, self.schedule, self.prediction_type, self.sigma_data, self.prompts)
 
     def training_weight(self, t: Timesteps) -> PerSample:
         """Weight of the squared error of x0 in training, float64, [B]."""

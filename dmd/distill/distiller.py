@@ -1,6 +1,5 @@
 """Distillation (Yin et al. 2024, arXiv 2311.18828, 2405.14867): generator, fake score and discriminator in turns."""
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,13 +14,12 @@ from dmd.distill.critics import Critics
 from dmd.distill.health import Health
 from dmd.distill.losses import surrogate_loss
 from dmd.distill.matching import METHODS, Noised, Term, adversarial
+from dmd.distill.networks import build_networks
 from dmd.distill.passes import passes_per_step
 from dmd.distill.student import Student
-from dmd.models.backbones import checkpoint_activations
 from dmd.params.distill import Distill
 from dmd.training.accelerator import build_accelerator
 from dmd.training.checkpoint import TrainingState
-from dmd.training.compile import compile_network
 from dmd.training.learner import Learner
 from dmd.training.prefetch import ReadAhead
 from dmd.types import Images
@@ -32,6 +30,8 @@ HEALTH_PAIRS = 1000
 
 class Distiller:
     """Three copies of the teacher: the generator, the frozen real score and the trained fake score.
+
+    With `settings.lora` they are one copy and two adapters.
 
     The generator descends its matching loss and the adversarial one by their gradients at its images, and the
     regression on pairs; one backward pass carries all three into its weights.
@@ -63,7 +63,7 @@ class Distiller:
         self.settings, self.num_classes, self.pairs, self.prompts = settings, num_classes, pairs, teacher.prompts
         self.regression_weight, self.schedule, self._seed = regression_weight, teacher.schedule, seed
         self.batches = self._batches(real)
-        student, fake, judge = (self._copy(teacher) for _ in range(3))
+        student, fake, judge = build_networks(teacher, settings, seed, self.accelerator.device)
         self.student = Student(student, settings, self.batches, self._learner(settings.steps))
         self.critics = Critics(fake, settings, self.batches, self.accelerator, self._learner(self._critics_updates))
         # Frozen by no_grad, not by requires_grad, which picks other CPU kernels: mu_real starts as mu_fake to the bit.
@@ -209,14 +209,6 @@ class Distiller:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-
-    def _copy(self, teacher: Denoiser) -> Denoiser:
-        copied = copy.deepcopy(teacher).eval()
-        if self.settings.gradient_checkpointing:
-            checkpoint_activations(copied.backbone)
-        if self.settings.compile:
-            compile_network(copied.backbone, self.accelerator.device, "distill.compile")
-        return copied
 
     def _learner(self, updates: int) -> Callable[[nn.Module, float], Learner]:
         """From a module and its rate to its learner, for so many updates."""

@@ -157,6 +157,10 @@ class Config(Section):
     def _agree(self) -> "Config":
         if self.teacher.source in MADE_HERE:
             self.check_prompts(told=False)
+        if self.distill.lora is not None and self.dataset.prompts is None:
+            raise ValueError(
+                f"distill.lora {self.distill.lora.model_dump()} adapts a teacher that is told prompts; set it to null"
+            )
         labelled = self.dataset.num_classes is not None or self.dataset.prompts is not None
         if self.guidance_scale != 1.0 and not labelled:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")

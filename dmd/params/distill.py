@@ -12,6 +12,13 @@ from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Swit
 Timestep = Annotated[int, Field(ge=0, strict=True)]
 
 
+class Lora(Section):
+    """Low-rank adapters of a text-to-image network, in place of two more copies of it."""
+
+    rank: Count
+    """Columns of A and rows of B, in `W x + B A x`."""
+
+
 class Distill(Section):
     """Distillation into a generator of one step, or of a few."""
 
@@ -29,6 +36,8 @@ class Distill(Section):
     """Keep the inputs of the blocks of a `UNet2DModel` alone, compute the rest again. Changes memory and speed only."""
     compile: Switch = False
     """Compile the three networks with `torch.compile`: faster after a wait, and the same losses but for rounding."""
+    lora: Lora | None = None
+    """Train adapters of one base as generator and fake score; none = train both whole."""
     mixed_precision: MixedPrecision = None
     """`bf16`: passes of the three networks under autocast to bfloat16, faster where the device has it, and rounded."""
     matching: Matching
@@ -77,6 +86,15 @@ class Distill(Section):
                 f"pairs_batch_size {self.pairs_batch_size} cannot be spread over {self.num_parts(1)} micro-batches; "
                 f"raise micro_batch_size, {self.micro_batch_size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_are_plain(self) -> "Distill":
+        for key in ("gradient_checkpointing", "compile"):
+            if self.lora is not None and getattr(self, key):
+                raise ValueError(
+                    f"{key} true counts on a network for each of the three, and lora has one for all; set it to false"
+                )
         return self
 
     @model_validator(mode="after")

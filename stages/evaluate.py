@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from dmd.datasets.prompts import read_prompts
 from dmd.datasets.registry import load_dataset
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.sampler import count_nfe
+from dmd.evaluate.alignment import Alignment
 from dmd.evaluate.evaluator import Evaluator
 from dmd.evaluate.examples import write_examples
 from dmd.evaluate.facts import distill_images_per_second, facts
@@ -19,12 +22,15 @@ from dmd.evaluate.noises import Noises
 from dmd.evaluate.setup import Setup
 from dmd.evaluate.snapshots import write_curve
 from dmd.evaluate.summary_cache import cached_teacher
+from dmd.features.clip import load_clip
 from dmd.features.perceptual import build_perceptual
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
+from dmd.models.text import TEXTS
 from dmd.params.config import Config
 from dmd.runtime.files import save_json, whole_folder
 from dmd.runtime.places import Places
+from dmd.runtime.work_folder import given
 from dmd.types import Model
 from stages.command import cli
 
@@ -52,6 +58,14 @@ def build_evaluator(config: Config, device: torch.device) -> Evaluator:
     return Evaluator(setup, perceptual, distance.name, config.evaluate.num_sets)
 
 
+def build_alignment(config: Config, device: torch.device) -> Alignment | None:
+    """The score of images beside their prompts; None where no CLIP model is at hand."""
+    if config.evaluate.clip is None:
+        return None
+    prompts = read_prompts(Places(config.system).teacher / TEXTS)
+    return Alignment(load_clip(given(Path(config.evaluate.clip))).to(device), prompts.held_out)
+
+
 def take_times(models: Mapping[str, Model], noises: Noises, accelerator: Accelerator) -> dict[str, dict[str, float]]:
     """Each model's latency, on the first process: nothing else of the run is busy while it takes them."""
     timed = models if accelerator.is_main_process else {}
@@ -67,7 +81,7 @@ def main(config: Config) -> None:
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "evaluate")
     models, make_pairs = build_models(config, teacher, accelerator.device)
     test = load_dataset(config.dataset.name, places.dataset, "test")
-    evaluator = build_evaluator(config, accelerator.device)
+    evaluator, alignment = build_evaluator(config, accelerator.device), build_alignment(config, accelerator.device)
     first = evaluator.noises[0]
     run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     trained = distill_images_per_second(places)
@@ -83,10 +97,10 @@ def main(config: Config) -> None:
     scores: dict[str, Any] = {"run": run, "latency": times}
     for name, summaries in drawn.items():
         scores[name] = evaluator.score(summaries, None if name == "teacher" else drawn["teacher"])
-        seconds = times[name]["batch_seconds"] / times[name]["batch_size"]
+        scores[name] |= alignment.over_sets(summaries, evaluator.noises) if alignment is not None else {}
         scores[name] |= {
             "nfe": nfe if name == "teacher" else len(config.distill.generator_timesteps),
-            "seconds_per_image": seconds,
+            "seconds_per_image": times[name]["batch_seconds"] / times[name]["batch_size"],
         }
     drawn["test"] = evaluator.split(*test)
     scores["data"] = {"test": evaluator.score(drawn["test"])}

@@ -139,6 +139,8 @@ def load_prompts(teacher: Path) -> Prompts | None:
 
 
 def copy_text(source: Path, out: Path) -> None:
-    """Copy the files of tokenizer and encoder from one folder to another."""
+    """Copy the files of tokenizer and encoder, and the prompts if they are there, from one folder to another."""
     for part in PARTS:
         shutil.copytree(source / part, out / part)
+    if (source / TEXTS).is_file():
+        shutil.copyfile(source / TEXTS, out / TEXTS)

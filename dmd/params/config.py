@@ -154,13 +154,19 @@ class Config(Section):
         return pairs if own is None else pairs | {"distill.matching.guidance_scale": own}
 
     @model_validator(mode="after")
-    def _agree(self) -> "Config":
+    def _prompts_agree(self) -> "Config":
         if self.teacher.source in MADE_HERE:
             self.check_prompts(told=False)
         if self.distill.lora is not None and self.dataset.prompts is None:
             raise ValueError(
                 f"distill.lora {self.distill.lora.model_dump()} adapts a teacher that is told prompts; set it to null"
             )
+        if self.evaluate.clip is not None and self.dataset.prompts is None:
+            raise ValueError(f"evaluate.clip {self.evaluate.clip!r} compares images with prompts; set it to null")
+        return self
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
         labelled = self.dataset.num_classes is not None or self.dataset.prompts is not None
         if self.guidance_scale != 1.0 and not labelled:
             raise ValueError(f"guidance_scale {self.guidance_scale} needs labels: set dataset.num_classes, or 1.0")

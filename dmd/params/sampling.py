@@ -93,3 +93,5 @@ class Evaluate(Sampling):
     """Samples of each model in a set; the kernel distance splits them into ten subsets of two or more."""
     num_sets: Count = 3
     """Disjoint sets of noises: scores are means over them, with their standard deviation from two on."""
+    clip: str | None = None
+    """Of a system with prompts: a folder with a CLIP model in transformers' format, to score how images fit them."""

@@ -12,7 +12,7 @@ pytest.importorskip("peft", reason="needs the extra `text`")
 
 from dmd.models.lora import FOLDER
 from dmd.params.config import load_config
-from dmd.runtime.files import load_json
+from dmd.runtime.files import load_json, load_tensors
 from stages import distill
 from tests.models.tiny_text import HELD_OUT
 from tests.stages.test_fetch import params, root
@@ -50,9 +50,12 @@ def test_the_first_gradient_is_zero_and_the_base_stays_the_teacher(root: Path, l
 
 
 def test_the_generator_loads_as_a_pipeline_and_as_an_adapter(root: Path) -> None:
-    stock, config = distilled(root, "epsilon", **LORA, guidance_scale=3.0)
+    rates = {"distill__warmup_steps": 0, "distill__learning_rate_generator": 0.05}
+    stock, config = distilled(root, "epsilon", **LORA, **rates, guidance_scale=3.0)
     distill.main(config)
     folder = root / "models" / config.system / "generator"
+    adapter = load_tensors(folder / FOLDER / "pytorch_lora_weights.safetensors")
+    assert all(tensor.abs().max() > 1e-3 for tensor in adapter.values())
     whole = DiffusionPipeline.from_pretrained(folder)
     stock.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
     stock.load_lora_weights(folder / FOLDER)

@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml requirements.lock
 		{ echo "one of Python $(PYTHONS) is needed, and $(if $(PYTHON),'$(PYTHON)' is not,none was found); name one:" \
 			"make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]' --constraint requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,text]' --constraint requirements.lock
 	touch $@
 
 repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system

@@ -18,6 +18,7 @@ from dmd.distill.health import Row
 from dmd.distill.panel import draw_panel, noise_levels
 from dmd.distill.trouble import first_sign
 from dmd.models.codec import Codec
+from dmd.models.lora import size
 from dmd.runtime.files import load_tensors, save_json, save_tensors
 from dmd.training.learner import SETTLE_STEPS, settle
 
@@ -108,7 +109,7 @@ class Distillation:
         images = self.steps * self.distiller.settings.batch_size
         record = {
             "steps": self.steps,
-            "parameters": sum(tensor.numel() for tensor in self.distiller.student.backbone.parameters()),
+            "parameters": size(self.distiller.student.backbone),
             "history_steps": self.history_steps,
             "noise_levels": noise_levels(self.distiller.settings.matching.noise),
             "network_passes": self.steps * self.distiller.passes_per_step,

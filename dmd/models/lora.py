@@ -99,8 +99,16 @@ def adapt(network: ModelMixin, rank: int, seed: int) -> tuple[Adapted, Adapted, 
         torch.manual_seed(seed)
         for name in (GENERATOR, FAKE):
             base.add_adapter(config, adapter_name=name)
+    for _, weight in adapters(base):
+        weight.requires_grad_(True)  # also of the one that is off: several processes would not share it
     base.eval()
     return Adapted(base, GENERATOR), Adapted(base, FAKE), Adapted(base, None)
+
+
+def size(network: nn.Module) -> int:
+    """Parameters of a network; of an adapted one, of the plain network that it is fused into."""
+    whole = network.base if isinstance(network, Adapted) else network
+    return sum(weight.numel() for weight in whole.parameters()) - sum(weight.numel() for _, weight in adapters(whole))
 
 
 def check_adapted(class_name: str) -> None:

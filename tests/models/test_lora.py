@@ -14,7 +14,7 @@ from torch import Tensor
 pytest.importorskip("peft", reason="needs the extra `text`")
 
 from dmd.diffusion.calls import call_of, text_to_image
-from dmd.models.lora import FAKE, GENERATOR, Adapted, adapt, adapters, check_adapted, save_adapter
+from dmd.models.lora import FAKE, GENERATOR, Adapted, adapt, adapters, check_adapted, save_adapter, size
 from tests.models.tiny_text import WIDTH, pipeline
 
 X, T, TOLD = torch.randn(2, 4, 8, 8), torch.tensor([900, 30]), torch.randn(2, 5, WIDTH)
@@ -41,6 +41,7 @@ def test_all_three_start_as_the_network_to_the_bit_and_own_their_adapters_alone(
         for adapted in three:
             assert call_of(adapted) is text_to_image
             assert torch.equal(drawn(adapted), truth)
+    assert all(weight.requires_grad for adapted in three for weight in adapted.parameters())
     assert len({id(adapted.base) for adapted in three}) == 1
     assert three[0].base is not network
     assert not [name for name, _ in network.named_parameters() if "lora" in name]
@@ -80,6 +81,7 @@ def test_the_fused_network_is_plain_and_draws_the_same() -> None:
     fused = generator.fused()
     assert not [name for name, _ in fused.named_parameters() if "lora" in name]
     assert type(fused).__name__ == "UNet2DConditionModel"
+    assert size(generator) == size(real) == sum(weight.numel() for weight in fused.parameters())
     torch.testing.assert_close(drawn(fused), drawn(generator), rtol=0, atol=1e-5)
     assert (drawn(fused) - before).abs().max() > 1e-3
     assert torch.equal(drawn(real), before)

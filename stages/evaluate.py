@@ -66,10 +66,12 @@ def build_alignment(config: Config, device: torch.device) -> Alignment | None:
     return Alignment(load_clip(given(Path(config.evaluate.clip))).to(device), prompts.held_out)
 
 
-def take_times(models: Mapping[str, Model], noises: Noises, accelerator: Accelerator) -> dict[str, dict[str, float]]:
+def take_times(
+    models: Mapping[str, Model], noises: Noises, batch_size: int, accelerator: Accelerator
+) -> dict[str, dict[str, float]]:
     """Each model's latency, on the first process: nothing else of the run is busy while it takes them."""
     timed = models if accelerator.is_main_process else {}
-    times = {name: latency(model, noises, LATENCY_BATCH) for name, model in timed.items()}
+    times = {name: latency(model, noises, batch_size) for name, model in timed.items()}
     accelerator.wait_for_everyone()
     return times
 
@@ -86,7 +88,8 @@ def main(config: Config) -> None:
     run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     trained = distill_images_per_second(places)
 
-    times = take_times(models, first, accelerator)
+    timed_batch = min(LATENCY_BATCH, settings.batch_size)
+    times = take_times(models, first, timed_batch, accelerator)
     solver = settings.model_dump(include={"solver", "num_steps", "timestep_spacing"})
     keep = partial(cached_teacher, places, solver | {"guidance_scale": config.guidance_scale})
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", keep)}
@@ -107,10 +110,11 @@ def main(config: Config) -> None:
     scores["speed"] = {
         "teacher_over_student_seconds": scores["teacher"]["seconds_per_image"] / scores["student"]["seconds_per_image"],
         "distill_images_per_second": trained,
-        "pairs_images_per_second": LATENCY_BATCH / median_seconds(make_pairs, first, LATENCY_BATCH),
+        "pairs_images_per_second": timed_batch / median_seconds(make_pairs, first, timed_batch),
     }
     with whole_folder(places.evaluation) as out:
-        write_examples(out, models, drawn, evaluator.setup.train, evaluator.setup.pixels, evaluator.noises)
+        shown = evaluator.setup.train, evaluator.setup.pixels, evaluator.noises, evaluator.setup.batch_size
+        write_examples(out, models, drawn, *shown)
         write_curve(out / "curve.csv", evaluator.setup, places.training / "snapshots.safetensors")
         save_json(out / "scores.json", scores)
 

@@ -1,6 +1,7 @@
 """Samples worth a look: the first ones, those farthest from the real images, and their nearest training images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def write_examples(
     train: Summary,
     pixels: Pixels,
     noises: Sequence[Noises],
+    batch_size: int,
 ) -> None:
     """Write samples, neighbours and worst as safetensors, and per_class.csv, into `folder`.
 
@@ -37,9 +39,10 @@ def write_examples(
         train: of the training images, with the features of all.
         pixels: the training images.
         noises: the sets.
+        batch_size: of the samples, at most.
     """
     student, summaries = models["student"], drawn["student"]
-    save_tensors(folder / "samples.safetensors", first_samples(models, noises[0], GRID))
+    save_tensors(folder / "samples.safetensors", first_samples(models, noises[0], GRID, batch_size))
     neighbours = neighbours_of(student, summaries[0], train, pixels, noises[0], NEIGHBOURS)
     save_tensors(folder / "neighbours.safetensors", neighbours)
     save_tensors(folder / "worst.safetensors", worst_samples(student, summaries, train, noises, WORST))
@@ -47,10 +50,11 @@ def write_examples(
 
 
 @torch.no_grad()
-def first_samples(models: Mapping[str, Model], noises: Noises, count: int) -> dict[str, Tensor]:
+def first_samples(models: Mapping[str, Model], noises: Noises, count: int, batch_size: int) -> dict[str, Tensor]:
     """The first `count` samples of each model by its name, in [-1, 1], with their noise `z` and `label` (-1: none)."""
     z, labels = noises.batch(0, count)
-    images = {title: model(z, labels).clamp(-1, 1) for title, model in models.items()}
+    parts = list(replace(noises, count=len(z)).batches(batch_size))
+    images = {title: torch.cat([model(*part).clamp(-1, 1) for part in parts]) for title, model in models.items()}
     return images | {"z": z, "label": stored_labels(noises.classes(labels), len(z))}
 
 

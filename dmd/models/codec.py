@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import AutoencoderKL, ModelMixin, VQModel
 from torch import nn
 from torch.nn import functional
@@ -27,6 +28,10 @@ ENCODERS: dict[str, Callable[[Any, Images], Latents]] = {
 
 FOLDER = "codec"
 """Where the autoencoder lies in a teacher's folder."""
+
+
+CHUNK = 2**21
+"""Pixels that are decoded at once where no gradient is wanted: eight images of 512², which take gigabytes."""
 
 
 class Codec(nn.Module):
@@ -92,7 +97,11 @@ class LatentCodec(Codec):
         return self.scale * (self._encode(self.autoencoder, x) - self.shift)
 
     def decode(self, z: Latents) -> Images:
-        """`x = D(z / scale + shift)`, without what was padded."""
+        """`x = D(z / scale + shift)`, without what was padded; in parts where no gradient is wanted."""
+        size = len(z) if torch.is_grad_enabled() else max(1, CHUNK // (self._decoded_shape[1] * self._decoded_shape[2]))
+        return torch.cat([self._decoded(part) for part in z.split(size)]) if len(z) > size else self._decoded(z)
+
+    def _decoded(self, z: Latents) -> Images:
         x = self.autoencoder.decode(z / self.scale + self.shift, return_dict=False)[0]
         return x[..., self._top : self._top + self._height, self._left : self._left + self._width]
 

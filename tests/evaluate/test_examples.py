@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = summarise_pixels(Plain(), pixels, None, 3, CPU)
     sets = NOISES.sets(2)
     drawn = {"student": [summarise_model(Plain(), flat, part, 7, "student") for part in sets]}
-    write_examples(out, {"student": flat}, drawn, train, pixels, sets)
+    write_examples(out, {"student": flat}, drawn, train, pixels, sets, batch_size=7)
     return out
 
 
@@ -81,8 +81,8 @@ def test_table_without_labels_is_empty() -> None:
 
 
 def test_first_samples_are_cut_to_the_range_and_carry_their_noise() -> None:
-    grid = first_samples({"twice": lambda z, labels: 2 * z}, NOISES, 20)
+    grid = first_samples({"twice": lambda z, labels: 2 * z}, NOISES, 20, batch_size=8)
     assert torch.equal(grid["twice"], (2 * grid["z"]).clamp(-1, 1))
     assert grid["label"].bincount().tolist() == [2] * 10
     unlabelled = Noises(seed=5, count=40, shape=(1, 4, 4), num_classes=None, device=CPU)
-    assert first_samples({}, unlabelled, 5)["label"].tolist() == [-1] * 5
+    assert first_samples({}, unlabelled, 5, batch_size=5)["label"].tolist() == [-1] * 5

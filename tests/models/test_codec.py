@@ -45,6 +45,19 @@ def test_latents_are_the_scaled_and_shifted_means() -> None:
     assert codec.latent_shape == tuple(z.shape[1:]) == (3, 6, 6)
 
 
+@torch.no_grad()
+def test_many_latents_are_decoded_in_parts_to_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, z = LatentCodec(autoencoder(), SHAPE), torch.randn(5, 3, 6, 6)
+    at_once, seen = codec.decode(z), []
+    decode = codec.autoencoder.decode
+    monkeypatch.setattr(
+        codec.autoencoder, "decode", lambda part, **named: seen.append(len(part)) or decode(part, **named)
+    )
+    monkeypatch.setattr("dmd.models.codec.CHUNK", 2 * 12 * 12 + 5)
+    torch.testing.assert_close(codec.decode(z), at_once)
+    assert seen == [2, 2, 1]
+
+
 def test_a_vector_quantised_latent_is_what_comes_before_its_codebook() -> None:
     given = autoencoder("VQModel", vq_embed_dim=5)
     codec = LatentCodec(given, SHAPE)

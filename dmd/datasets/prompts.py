@@ -1,9 +1,11 @@
 """Prompts of a text-to-image system: a CSV with the columns `prompt` and `split`, `train` or `test`."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from pandas.errors import ParserWarning
 
 SPLITS = ("train", "test")
 
@@ -23,7 +25,11 @@ def read_prompts(path: Path) -> PromptTexts:
         ValueError: it cannot be read, lacks a column or rows of a split, or a row is not right; names it and the cure.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)  # of rows that are longer than the first
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    except ParserWarning as error:
+        raise ValueError(f"dataset.prompts {path}: rows are longer than the head; quote prompts with commas") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"dataset.prompts {path}: cannot be read as CSV: {' '.join(str(error).split())}") from error
     if missing := [name for name in ("prompt", "split") if name not in table]:

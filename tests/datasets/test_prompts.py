@@ -24,6 +24,7 @@ def test_both_splits_are_read_as_they_are_written(tmp_path: Path) -> None:
         ("prompt,split\n  ,train\nb,test\n", r"line 2: the prompt is empty; the null prompt is added here"),
         ("prompt,split\na,train\na,test\n", r"'a' is in both splits"),
         ("", r"cannot be read as CSV"),
+        ("prompt,split\na cat, asleep,train\na dog, awake,test\n", r"rows are longer than the head; quote prompts"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:

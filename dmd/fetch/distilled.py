@@ -11,11 +11,10 @@ OF_PIPELINES = ("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2Img
 OF_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 
 MADE_OF = {
-    "stabilityai/sd-turbo": "stabilityai/stable-diffusion-2-1",
-    "stabilityai/sdxl-turbo": "stabilityai/stable-diffusion-xl-base-1.0",
-    "SimianLuo/LCM_Dreamshaper_v7": "Lykon/dreamshaper-7",
+    "stabilityai/sd-turbo": "Stable Diffusion 2.1",
+    "SimianLuo/LCM_Dreamshaper_v7": "Dreamshaper v7",
 }
-"""Well-known ones on the Hub, and the models that they were distilled from."""
+"""Well-known ones on the Hub, and the models that they were distilled from, by their cards."""
 
 NAMED = re.compile(r"(?<![a-z])(turbo|lcm|lightning|consistency)(?![a-z])", re.IGNORECASE)
 """Words in the names of others on the Hub."""
@@ -29,7 +28,10 @@ def refuse_distilled_name(name: str) -> None:
     """
     if name in MADE_OF or NAMED.search(name.partition("/")[2].replace("_", "-")):
         instead = MADE_OF.get(name, "the model that it was distilled from")
-        raise ValueError(f"teacher.source {name!r} was distilled itself, and is no teacher; take {instead}")
+        raise ValueError(
+            f"teacher.source {name!r} was distilled itself, and is no teacher; take {instead}, or if the name "
+            "misleads, give its folder"
+        )
 
 
 def refuse_distilled(index: Mapping[str, Any], scheduler_config: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from dmd.runtime.files import save_json
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("stabilityai/sd-turbo", "take stabilityai/stable-diffusion-2-1"),
+        ("stabilityai/sd-turbo", "take Stable Diffusion 2.1, or if the name misleads"),
         ("someone/portraits-Turbo-v2", "take the model that it was distilled from"),
         ("someone/lcm_portraits", "take the model that it was distilled from"),
         ("ByteDance/SDXL-Lightning", "take the model that it was distilled from"),

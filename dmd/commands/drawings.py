@@ -11,14 +11,11 @@ from accelerate.utils import tqdm
 from dmd.commands.sources import Source
 from dmd.diffusion.rng import Stream, sample_noise
 from dmd.evaluate.latency import TimedModel
-from dmd.report.pictures import image_grid, to_png
+from dmd.report.pictures import SMALL, image_grid, to_png
 from dmd.types import Images, Labels
 
 COLUMNS = 10
 """Of a grid, at most, unless the command line says otherwise."""
-
-SMALL = 64
-"""Images up to this height are shown twice as large in a grid."""
 
 
 class Drawn(NamedTuple):

@@ -10,7 +10,7 @@ import pandas as pd
 from dmd.report.collapse import name_collapse
 from dmd.report.curves import HEALTH, losses_png
 from dmd.report.page import render_page
-from dmd.report.pictures import grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
+from dmd.report.pictures import SMALL, grid_order, grid_width, history_panels, image_grid, side_by_side, to_png
 from dmd.report.results import Run
 from dmd.report.sections import all_chapters
 from dmd.report.tables import headline, steps_table
@@ -97,11 +97,12 @@ def _page(run: Run, scores: Mapping[str, Any]) -> str:
 
 
 def _draw_pictures(folder: Path, run: Run, losses: pd.DataFrame) -> None:
-    labels = run.labels
-    order = grid_order(labels, len(run.samples["student"]))
-    pictures = {file: image_grid(run.samples[name][order], grid_width(labels), 2) for name, file in GRIDS.items()}
+    labels, student = run.labels, run.samples["student"]
+    side, enlarge = (10, 2) if student.shape[2] <= SMALL else (4, 1)
+    order, width = grid_order(labels, len(student), side, side), grid_width(labels, side)
+    pictures = {file: image_grid(run.samples[name][order], width, enlarge) for name, file in GRIDS.items()}
     panels = history_panels(run.history, run.epoch)
-    pictures["history.png"] = side_by_side({title: image_grid(panel, 4, 2) for title, panel in panels.items()})
+    pictures["history.png"] = side_by_side({title: image_grid(panel, 4, enlarge) for title, panel in panels.items()})
     drawn = {file: to_png(picture) for file, picture in pictures.items()} | {"losses.png": losses_png(losses)}
     for file, content in drawn.items():
         with whole_file(folder / file) as out:

@@ -12,6 +12,9 @@ from dmd.types import Images, Labels
 PADDING = 2
 """Pixels between the images of a grid, before enlargement."""
 
+SMALL = 64
+"""Height of the largest images that grids enlarge, and have a hundred of."""
+
 STEP_PREFIX = "images_step_"
 PANEL_PREFIX = "panel_step_"
 

@@ -49,7 +49,7 @@ def base_hash(config: Config) -> str:
     """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation.
 
     A precision counts where it is not float32, a space where it is not that of images: rows of before there was a
-    choice are of these.
+    choice are of these. Adapters and prompts count where there are some.
     """
     excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile": True}}
     excluded["teacher"] = {"training": {"mixed_precision"}, "latent_scale": True, "codec": True}  # the hash tells
@@ -57,6 +57,10 @@ def base_hash(config: Config) -> str:
         excluded["distill"]["mixed_precision"] = True
     if config.distill.perceptual.space != "latents":
         excluded["distill"]["perceptual"] = {"space"}
+    if config.distill.lora is None:
+        excluded["distill"]["lora"] = True
+    if config.dataset.prompts is None:
+        excluded["dataset"] = {"prompts"}
     values = config.model_dump(mode="json", exclude=excluded)
     values["teacher_sha256"] = folder_sha256(Places(config.system).teacher)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

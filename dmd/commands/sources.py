@@ -84,6 +84,8 @@ def load_source(path: Path, wishes: Wishes) -> Source:
     if wishes.teacher:
         raise ValueError(f"--teacher belongs to a params file, which {path} is not; name the teacher's folder itself")
     _check_parts(path / "model_index.json")
+    if (path / "codec").is_dir():
+        raise ValueError(f"{path}: a teacher of latents, and only models of pixels can be drawn from here")
     parts = (path / "unet", path / "scheduler") if (path / "unet").is_dir() else (path, path)
     if not (parts[0] / "config.json").is_file() or not (parts[1] / "scheduler_config.json").is_file():
         raise ValueError(

@@ -26,9 +26,7 @@ class Alignment:
         return over_sets(found)
 
     def _of_set(self, summary: Summary, noises: Noises) -> dict[str, float]:
-        labels = noises.labels(len(summary.images))
-        assert labels is not None
-        texts = [self.texts[label - noises.first_label] for label in labels.tolist()]
+        texts = [self.texts[(noises.first + place) % len(self.texts)] for place in range(len(summary.images))]
         parts = [
             self.score(images, texts[start : start + CHUNK])
             for start, images in zip(range(0, len(texts), CHUNK), summary.images.split(CHUNK), strict=True)

@@ -36,10 +36,6 @@ class Noises:
         """Labels where they are classes, which a feature net may know; none of prompts."""
         return None if self.first_label else labels
 
-    def labels(self, count: int) -> Labels | None:
-        """Those of this set's first `count` places."""
-        return balanced_labels(self.first + torch.arange(count), self.num_classes, self.first_label)
-
     def batch(self, start: int, stop: int) -> Batch:
         """Those of this set's places `start … stop - 1`, cut at `count`."""
         return self.at(self.first + torch.arange(start, min(stop, self.count)))

@@ -176,12 +176,13 @@ def _front_matter(params: Mapping[str, Any], scores: Mapping[str, Any], distance
     """
     student, facts, dataset = scores["student"], scores.get("run", {}), params["dataset"]["name"]
     names = [distance, *(name for name in ("class_accuracy", "precision", "recall") if name in student)]
-    task = {"task_type": "unconditional-image-generation", "task_name": "image generation"}
+    kind = "unconditional-image-generation" if params["dataset"].get("prompts") is None else "text-to-image"
+    task = {"task_type": kind, "task_name": "image generation"}
     where = {**task, "dataset_type": dataset, "dataset_name": dataset}
     return ModelCardData(
         base_model=facts.get("teacher_source") if "teacher_revision" in facts else None,  # only the Hub's have one
         library_name="diffusers",
-        pipeline_tag="unconditional-image-generation",
+        pipeline_tag=kind,
         tags=["dmd", "distillation", "one-step"],
         datasets=[dataset],
         model_name=f"dmd-{params['system']}",

@@ -1,5 +1,6 @@
 """Scores of one model after the other, as the stage `evaluate` takes them: its feature net, real images and noises."""
 
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -18,10 +19,13 @@ Scores = list[dict[str, Any]]
 class Scorer:
     """A system's set-up, and the few scores that tables show."""
 
-    def __init__(self, config: Config, samples: int) -> None:
-        """Read what `fetch` left for the params; `samples` from the evaluation's noises are drawn of each model."""
+    def __init__(self, config: Config, samples: int, teacher: Path | None = None) -> None:
+        """Read what `fetch` left for the params; `samples` from the evaluation's noises are drawn of each model.
+
+        `teacher` is a folder in place of the system's own.
+        """
         settings, device = config.evaluate.model_copy(update={"num_samples": samples}), Accelerator().device
-        self.setup = Setup.load(Places(config.system), config.dataset, settings, config.seed, device)
+        self.setup = Setup.load(Places(config.system), config.dataset, settings, config.seed, device, teacher)
         self.device, self.noises = device, self.setup.noises
 
     def score_sets(self, model: Model, title: str, noises: Noises | None = None, num_sets: int = SETS) -> Scores:

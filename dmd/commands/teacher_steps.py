@@ -25,7 +25,7 @@ from dmd.params.sampling import ANY_SCHEDULE, Sampling
 from dmd.runtime.files import folder_sha256, load_tensors, save_tensors
 from dmd.runtime.places import Places
 from dmd.runtime.work_folder import work_folder
-from dmd.types import Images, Labels
+from dmd.types import Images, Labels, Latents
 
 Row = dict[str, Any]
 
@@ -77,14 +77,14 @@ class Bench:
 
     def __init__(self, config: Config, teacher: Path) -> None:
         """Load the teacher's folder."""
-        self.config, self.scorer = config, Scorer(config, config.evaluate.num_samples)
+        self.config, self.scorer = config, Scorer(config, config.evaluate.num_samples, teacher)
         self.teacher = Teacher.load(teacher)
         self.sha256 = folder_sha256(teacher)[:8]
         edm = is_karras(self.teacher.scheduler_config)
         self.exact_solution = (without_betas(EXACT[0]), EXACT[1]) if edm else EXACT
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
 
-    def _solve(self, setting: Setting, z: Images, labels: Labels | None) -> Images:
+    def _solve(self, setting: Setting, z: Latents, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
         x = sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
         return self.scorer.setup.codec.decode(x)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from dmd.evaluate.noises import Noises
-from dmd.types import Images, Labels, Model
+from dmd.types import Images, Labels, Latents, Model
 
 PATIENCE = 3.0
 """No further call is begun after so many timed seconds."""
@@ -27,7 +27,7 @@ class TimedModel:
         self.seconds: list[float] = []
         self.images = 0
 
-    def __call__(self, z: Images, labels: Labels | None) -> Images:
+    def __call__(self, z: Latents, labels: Labels | None) -> Images:
         """The model's images."""
         _synchronize(self.device)
         start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -43,16 +44,27 @@ class Setup:
     """What turns the models' latents into images; of pixels, nothing."""
 
     @classmethod
-    def load(cls, places: Places, dataset: Dataset, settings: Evaluate, seed: int, device: torch.device) -> "Setup":
-        """Read what `fetch` and `teacher` left; the real images are summed up once and read again later."""
-        weights, size = places.weights("features"), settings.batch_size
+    def load(
+        cls,
+        places: Places,
+        dataset: Dataset,
+        settings: Evaluate,
+        seed: int,
+        device: torch.device,
+        teacher: Path | None = None,
+    ) -> "Setup":
+        """Read what `fetch` and `teacher` left; the real images are summed up once and read again later.
+
+        `teacher` is a folder in place of the system's own.
+        """
+        weights, size, teacher = places.weights("features"), settings.batch_size, teacher or places.teacher
         net = load_features(weights).to(device)
         pixels, labels = load_dataset(dataset.name, places.dataset, "train")
         compute = partial(summarise_pixels, net, pixels, labels, size, device, max_kept=len(pixels))
         named = {"name": "train", "dataset": dataset.model_dump(mode="json")}
         train = cached([places.dataset, weights], named, device, compute)
-        codec = load_codec(places.teacher, dataset.image_shape).to(device)
-        count, first = evaluated_labels(load_prompts(places.teacher), dataset.num_classes)
+        codec = load_codec(teacher, dataset.image_shape).to(device)
+        count, first = evaluated_labels(load_prompts(teacher), dataset.num_classes)
         noises = Noises(seed, settings.num_samples, codec.latent_shape, count, device, first_label=first)
         return cls(net, settings.features, pixels, train, noises, size, seed, codec)
 

@@ -1,11 +1,9 @@
 """Networks converted in the folder of downloads, which DVC's copies of a repository share: by one process at a time."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dmd.runtime.files import folder_sha256
+from dmd.runtime.files import whole_folder
 from dmd.runtime.locks import alone
 from dmd.runtime.work_folder import work_root
 
@@ -21,14 +19,6 @@ def convert_into(folder: Path, fill: Callable[[Path], None], anew: bool = False)
     with alone(work_root() / "locks" / folder.name, f"the conversion to {folder}", wait=True):
         if folder.is_dir() and not anew:
             return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as scratch:
-            part = Path(scratch, "new")
-            part.mkdir()
+        with whole_folder(folder, keep_same=True) as part:
             fill(part)
-            if folder.is_dir():
-                if folder_sha256(folder) == folder_sha256(part):
-                    return folder
-                os.replace(folder, Path(scratch, "old"))
-            os.replace(part, folder)
     return folder

@@ -56,19 +56,24 @@ def load_json(path: Path) -> Any:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, keep_same: bool = False) -> Iterator[Path]:
     """A folder to fill; it takes the place of `folder` when the block ends without an error, and is not seen before.
 
-    Where `folder` is a link, as to a larger disk, it takes the place of what that leads to.
+    Where `folder` is a link, as to a larger disk, it takes the place of what that leads to. With `keep_same`, one that
+    is there with the same files stays, for those who are reading it.
     """
     place = folder.resolve() if folder.is_symlink() else folder
     part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    yield part
-    if place.exists():
-        shutil.rmtree(place)
-    os.replace(part, place)
+    try:
+        yield part
+        if not (keep_same and place.is_dir() and folder_sha256(place) == folder_sha256(part)):
+            if place.exists():
+                shutil.rmtree(place)
+            os.replace(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:

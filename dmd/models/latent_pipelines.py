@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, LDMPipeline, ModelMixin
 
-from dmd.models.codec import Codec, build_codec, load_autoencoder
 from dmd.models.text import PARTS, Text
 from dmd.runtime.handed import read_json
 
@@ -99,10 +98,3 @@ def _text_pipeline(
     words = {"tokenizer": text.tokenizer, "text_encoder": text.encoder}
     without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(**parts, **words, **without)
-
-
-def load_generator_codec(folder: Path, image_shape: tuple[int, ...]) -> Codec:
-    """The codec of a generator's folder, for images of this shape: of pixels where the pipeline has none."""
-    network, codec, _ = find_parts(folder)
-    autoencoder = None if codec is None else load_autoencoder(folder / codec)
-    return build_codec(autoencoder, image_shape, read_json(folder / network / "config.json"))

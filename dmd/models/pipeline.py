@@ -136,8 +136,8 @@ def one_step_scheduler(scheduler_config: Mapping[str, Any], generator_timestep: 
 def load_generator(folder: Path, prompts: Prompts | None = None) -> Generator:
     """The generator of a folder that `save_generator` wrote; reads the network, `scheduler/` and `model_index.json`.
 
-    One of latents gives latents: `load_generator_codec` has what decodes them. `prompts` are what labels mean to one
-    that is told prompts.
+    One of latents gives latents, which the teacher's codec decodes. `prompts` are what labels mean to one that is told
+    prompts.
     """
     if is_edm_scheduler(folder / "scheduler"):
         return load_edm_generator(folder)

@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler, DiffusionPipeline, DiTPipeline, LDMPipeline
 from torch import Tensor
 
 from dmd.diffusion.generator import Generator
-from dmd.models.codec import LatentCodec
-from dmd.models.latent_pipelines import load_generator_codec
+from dmd.models.codec import LatentCodec, load_autoencoder
+from dmd.models.latent_pipelines import find_parts
 from dmd.models.pipeline import load_generator, save_generator
 from dmd.models.teacher import Teacher
 from dmd.runtime.files import load_json
@@ -54,8 +54,8 @@ def test_the_stock_pipeline_draws_the_generators_images(
         z = Generator(Teacher(backbone, SCHEDULE).denoiser, T_STAR)(noise(), labels)
         expected = codec.decode(z)
         torch.testing.assert_close(load_generator(tmp_path / "generator")(noise(), labels), z, rtol=0, atol=1e-6)
-        decode = load_generator_codec(tmp_path / "generator", SHAPE).decode
-        torch.testing.assert_close(decode(z), expected, rtol=0, atol=1e-6)
+        kept = load_autoencoder(tmp_path / "generator" / str(find_parts(tmp_path / "generator").codec))
+        torch.testing.assert_close(LatentCodec(kept, SHAPE).decode(z), expected, rtol=0, atol=1e-6)
     shown = (expected / 2 + 0.5).clamp(0, 1)
     assert shown.std() > 0.01
     for loader in (DiffusionPipeline, kind):
@@ -92,9 +92,8 @@ def test_what_no_stock_pipeline_draws_is_refused(
     assert not (tmp_path / "generator").exists()
 
 
-def test_of_pixels_the_codec_does_nothing(tmp_path: Path) -> None:
+def test_one_of_pixels_has_no_codec(tmp_path: Path) -> None:
     backbone = UNet2DModel.from_config(unet_config()).eval()
     save_generator(tmp_path / "generator", backbone, SCHEDULE, T_STAR)
-    x = noise()
-    assert load_generator_codec(tmp_path / "generator", LATENT).decode(x) is x
+    assert find_parts(tmp_path / "generator").codec is None
     assert DDIMScheduler.from_pretrained(tmp_path / "generator" / "scheduler").config.num_train_timesteps == T_STAR + 1

@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from dmd.models import text
-from dmd.models.latent_pipelines import load_generator_codec
+from dmd.models.codec import build_codec
 from dmd.models.pipeline import load_generator, save_generator
 from dmd.runtime.files import load_json
 from tests.models.tiny_text import HELD_OUT, PROMPTS, pipeline
@@ -33,7 +33,8 @@ def test_the_stock_pipeline_draws_the_generators_images(prediction_type: str, tm
     drawn = reloaded([PROMPTS[1], HELD_OUT[0]], **asked).images
     with torch.no_grad():
         generator = load_generator(folder, prompts)
-        own = load_generator_codec(folder, SHAPE).decode(generator(z, torch.tensor([1, prompts.first_held_out])))
+        codec = build_codec(stock.vae, SHAPE, stock.unet.config)
+        own = codec.decode(generator(z, torch.tensor([1, prompts.first_held_out])))
     torch.testing.assert_close(drawn, (own / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
     assert drawn.std() > 0.01
 

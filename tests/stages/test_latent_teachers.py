@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.generator import Generator
-from dmd.models.latent_pipelines import load_generator_codec
+from dmd.models.codec import load_codec
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config, load_config
@@ -144,7 +144,7 @@ def test_the_generator_is_a_stock_pipeline_and_all_models_draw_images(root: Path
     shown = torch.as_tensor(images.images).permute(0, 3, 1, 2)[..., 2:-2, 2:-2]
     z = torch.randn(3, *LATENT, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        own = load_generator_codec(folder, SHAPE).decode(load_generator(folder)(z, labels))
+        own = load_codec(folder.with_name("teacher"), SHAPE).decode(load_generator(folder)(z, labels))
     torch.testing.assert_close(shown, (own / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
 
     models, makes_pairs = evaluate.build_models(config, teacher_of(root, config), z.device)

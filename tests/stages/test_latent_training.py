@@ -11,7 +11,7 @@ import yaml
 from diffusers import AutoencoderKL, DiffusionPipeline, DiTPipeline, DiTTransformer2DModel
 
 from dmd.datasets.registry import load_dataset, to_images
-from dmd.models.latent_pipelines import load_generator_codec
+from dmd.models.codec import load_codec
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config, ConfigError, load_config
@@ -118,7 +118,7 @@ def test_the_generator_is_a_stock_pipeline_of_its_images(trained: tuple[Path, Co
     images = pipeline(labels, guidance_scale=1.0, generator=seed, num_inference_steps=1, output_type="np").images
     z = torch.randn(3, *LATENT, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        codec = load_generator_codec(folder, config.dataset.image_shape)
+        codec = load_codec(folder.with_name("teacher"), config.dataset.image_shape)
         own = codec.decode(load_generator(folder)(z, torch.tensor(labels)))
     shown = torch.as_tensor(images).permute(0, 3, 1, 2)[..., 2:-2, 2:-2]
     torch.testing.assert_close(shown, (own / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)

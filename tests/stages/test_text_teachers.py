@@ -17,7 +17,7 @@ from dmd.datasets.pairs import PairStore
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.prompts import evaluated_labels
 from dmd.models import text
-from dmd.models.latent_pipelines import load_generator_codec
+from dmd.models.codec import load_codec
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
 from dmd.params.config import Config, load_config
@@ -115,7 +115,7 @@ def test_from_the_stock_folder_to_a_stock_pipeline(root: Path, prediction_type: 
     assert (count, first) == (2, 4)
     labels = torch.tensor([first, first + 1])
     with torch.no_grad():
-        own = load_generator_codec(folder, SHAPE).decode(load_generator(folder, made.prompts)(z, labels))
+        own = load_codec(folder.with_name("teacher"), SHAPE).decode(load_generator(folder, made.prompts)(z, labels))
     torch.testing.assert_close(shown, (own / 2 + 0.5).clamp(0, 1), rtol=0, atol=1e-5)
 
     models, _ = evaluate.build_models(config, made, z.device)

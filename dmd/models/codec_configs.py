@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import torch
+from diffusers import ModelMixin
 from pydantic import Field, model_validator
 
 from dmd.models.codec import AUTOENCODERS, LatentCodec
 from dmd.models.config_bounds import NetworkConfig, Scale, Size, validate
-from dmd.models.network_configs import LARGEST
+from dmd.models.tried_out import try_out
 from dmd.params.section import Switch
+from dmd.types import Images
 
 Down = Annotated[str, Field(pattern="^(Attn)?DownEncoderBlock2D$")]
 Up = Annotated[str, Field(pattern="^(Attn)?UpDecoderBlock2D$")]
@@ -99,23 +100,14 @@ def check_codec(config: Mapping[str, Any], image_shape: Sequence[int], multiple:
 
 
 def _measure(config: Mapping[str, Any], image_shape: Sequence[int], multiple: int) -> tuple[int, int, int]:
-    images = torch.empty(1, *image_shape, device="meta")
-    try:
-        with torch.device("meta"), torch.no_grad():
-            autoencoder = AUTOENCODERS[config["_class_name"]].from_config(dict(config))
-            size = sum(parameter.numel() for parameter in autoencoder.parameters())
-            if size > LARGEST:
-                raise ValueError(f"it would have {size:,} parameters")
-            codec = LatentCodec(autoencoder, image_shape, multiple)
-            latents = codec.encode(images)
-            given = codec.decode(latents)
-            if tuple(latents.shape[1:]) != codec.latent_shape or given.shape != images.shape:
-                raise ValueError(f"it makes latents of {list(latents.shape[1:])} and images of {list(given.shape[1:])}")
-    except Exception as error:  # diffusers' and torch's own: they have no common name
-        raise ValueError(
-            f"the codec's config.json: block_out_channels, norm_num_groups: no {config['_class_name']} of this config "
-            f"takes images of {list(image_shape)}: {str(error).partition(chr(10))[0] or type(error).__name__}; set "
-            "teacher.source to a teacher that fits"
-        ) from error
-    channels, height, width = codec.latent_shape
-    return channels, height, width
+    def send(autoencoder: ModelMixin, images: Images) -> tuple[int, int, int]:
+        codec = LatentCodec(autoencoder, image_shape, multiple)
+        latents = codec.encode(images)
+        given = codec.decode(latents)
+        if tuple(latents.shape[1:]) != codec.latent_shape or given.shape != images.shape:
+            raise ValueError(f"it makes latents of {list(latents.shape[1:])} and images of {list(given.shape[1:])}")
+        channels, height, width = codec.latent_shape
+        return channels, height, width
+
+    where = "the codec's config.json: block_out_channels, norm_num_groups"
+    return try_out(AUTOENCODERS, config, image_shape, send, where)

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
+from diffusers import ModelMixin
 from pydantic import Field, model_validator
 
 from dmd.diffusion.calls import call_of, class_embeds
 from dmd.models.backbones import BACKBONES, OF_TEXT
 from dmd.models.config_bounds import NetworkConfig, Scale, Size, Small
 from dmd.models.text_unet_config import UNet2DConditionConfig
+from dmd.models.tried_out import try_out
 from dmd.params.backbone import Width
 from dmd.params.section import Switch
 from dmd.params.teacher import Beta, Timesteps
-
-LARGEST = 10**10
-"""Parameters of a network, forty gigabytes: a config that asks for more is damaged."""
+from dmd.types import Images
 
 Down = Annotated[str, Field(pattern="^(UNetRes)?(ResnetDownsample|(Attn)?(Skip)?Down)Block2D$")]
 Up = Annotated[str, Field(pattern="^(UNetRes)?(ResnetUpsample|(Attn)?(Skip)?Up)Block2D$")]
@@ -133,24 +133,15 @@ def check_images_pass(config: Mapping[str, Any], image_shape: Sequence[int]) -> 
     Raises:
         ValueError: it cannot be built, is too large, or gives no image of the same shape; names the keys that decide.
     """
-    images = torch.empty(1, *image_shape, device="meta")
-    step = torch.zeros(1, dtype=torch.long, device="meta")
-    try:
-        with torch.device("meta"), torch.no_grad():
-            network = BACKBONES[config["_class_name"]].from_config(dict(config))
-            size = sum(parameter.numel() for parameter in network.parameters())
-            if size > LARGEST:
-                raise ValueError(f"it would have {size:,} parameters")
-            told = None if class_embeds(config) is None else step
-            if config["_class_name"] == OF_TEXT:
-                told = torch.empty(1, 1, network.config.cross_attention_dim)
-            given = call_of(network)(network, images, step, told)
-            if given.shape != images.shape:
-                raise ValueError(f"it makes {list(given.shape[1:])} of them")
-    except Exception as error:  # diffusers' and torch's own: they have no common name
-        keys = [key for key in ("block_out_channels", "attention_head_dim", "patch_size", "width") if key in config]
-        raise ValueError(
-            f"config.json: {', '.join(keys) or 'its defaults'}: no {config['_class_name']} of this config takes images "
-            f"of {list(image_shape)}: {str(error).partition(chr(10))[0] or type(error).__name__}; set teacher.source "
-            "to a teacher that fits"
-        ) from error
+
+    def send(network: ModelMixin, images: Images) -> None:
+        step = torch.zeros(1, dtype=torch.long)
+        told = None if class_embeds(config) is None else step
+        if config["_class_name"] == OF_TEXT:
+            told = torch.empty(1, 1, network.config.cross_attention_dim)
+        given = call_of(network)(network, images, step, told)
+        if given.shape != images.shape:
+            raise ValueError(f"it makes {list(given.shape[1:])} of them")
+
+    keys = [key for key in ("block_out_channels", "attention_head_dim", "patch_size", "width") if key in config]
+    try_out(BACKBONES, config, image_shape, send, f"config.json: {', '.join(keys) or 'its defaults'}")

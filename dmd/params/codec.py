@@ -4,28 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from dmd.params.section import Count, Decay, Rate, Section
+from dmd.params.descent import Descent
+from dmd.params.section import Count, Section
 
 
-class CodecTraining(Section):
+class CodecTraining(Descent):
     """How `teacher.source: train` trains the autoencoder, before the network of latents."""
 
-    steps: Count
-    """Optimiser updates."""
-    batch_size: Count
-    """Images an update."""
-    learning_rate: Rate
-    """Peak; cosine decay to zero after the warm-up."""
-    warmup_steps: Annotated[int, Field(ge=0, strict=True)]
-    """Updates of linear warm-up."""
-    ema_decay: Decay
-    """Of the weights that are kept."""
-    max_grad_norm: Annotated[float, Field(gt=0)]
-    """Gradient norms are clipped here."""
     kl_weight: Annotated[float, Field(ge=0)]
     """Of the divergence from N(0, I), a mean over the latents, beside the squared error, a mean over the pixels."""
-    checkpoint_steps: Count
-    """Updates between checkpoints in `.work/`."""
 
 
 class Codec(Section):

@@ -7,8 +7,9 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from dmd.params.backbone import Backbone
 from dmd.params.codec import Codec
+from dmd.params.descent import Descent
 from dmd.params.karras import KarrasSchedule
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Share, Switch
+from dmd.params.section import Count, Decay, MixedPrecision, Section, Share, Switch
 
 MADE_HERE = ("train", "random")
 """Values of `teacher.source` that need no files: trained on the dataset, or initialised and left untrained."""
@@ -64,29 +65,17 @@ AnySchedule = Annotated[
 """A schedule, by its `prediction_type`."""
 
 
-class Training(Section):
+class Training(Descent):
     """How `teacher.source: train` trains."""
 
-    steps: Count
-    """Optimiser updates."""
-    batch_size: Count
-    """Images an update."""
-    learning_rate: Rate
-    """Peak; cosine decay to zero after the warm-up."""
     betas: tuple[Decay, Decay]
     """AdamW's."""
     weight_decay: Annotated[float, Field(ge=0)]
     """AdamW's."""
-    warmup_steps: Annotated[int, Field(ge=0, strict=True)]
-    """Updates of linear warm-up."""
-    ema_decay: Decay
-    """Of the weights that are kept."""
     label_dropout: Share
     """Share of labels replaced by the null class."""
     horizontal_flip: Switch = False
     """Half of the images, drawn anew at each look, are seen in a mirror."""
-    max_grad_norm: Annotated[float, Field(gt=0)]
-    """Gradient norms are clipped here."""
     max_snr: Annotated[float, Field(gt=0)] | None
     """The loss weighs a timestep's x0 error by min(SNR, max_snr): Min-SNR (Hang et al. 2023, arXiv 2303.09556); with
     prediction `edm`, by min(1 / c_out², max_snr). None = no bound."""
@@ -94,8 +83,6 @@ class Training(Section):
     """`bf16`: passes under autocast to bfloat16, faster where the device has it, and rounded."""
     workers: Count | None = None
     """Processes that draw the batches, where the device is faster than the one thread that does it without."""
-    checkpoint_steps: Count
-    """Updates between checkpoints in `.work/`."""
 
 
 class Teacher(Section):

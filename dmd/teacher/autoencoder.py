@@ -17,7 +17,7 @@ from dmd.datasets.registry import to_images
 from dmd.diffusion.rng import Stream, batch_order, sample_noise
 from dmd.models.codec import LatentCodec, latent_shape, padding
 from dmd.params.codec import Codec, CodecTraining
-from dmd.teacher.steps import train_steps
+from dmd.teacher.steps import share_of_batch, train_steps
 from dmd.training.accelerator import build_accelerator
 from dmd.training.checkpoint import TrainingState
 from dmd.training.learner import Learner
@@ -78,11 +78,7 @@ class AutoencoderTrainer:
             ValueError: the batch size does not fit the processes, or the launcher is at another precision.
         """
         self.accelerator = build_accelerator(mixed_precision, "teacher.training.mixed_precision")
-        if settings.batch_size % self.accelerator.num_processes:
-            raise ValueError(
-                f"teacher.codec.training.batch_size {settings.batch_size} is not a multiple of "
-                f"{self.accelerator.num_processes} processes"
-            )
+        self._share = share_of_batch(settings.batch_size, self.accelerator, "teacher.codec.training")
         self.autoencoder, self.pixels, self.settings, self.seed = autoencoder, pixels, settings, seed
         self._shape, self._multiple = pixels.shape[1:], multiple
         self.learner = Learner(
@@ -148,7 +144,7 @@ class AutoencoderTrainer:
 
     def _batch(self, step: int) -> Mapping[str, Tensor]:
         """This process's part of batch `step`, on the host: padded images and the posterior's noise."""
-        size = self.settings.batch_size // self.accelerator.num_processes
+        size = self._share
         first = step * self.settings.batch_size + self.accelerator.process_index * size
         rows = batch_order(self.seed, first, size, len(self.pixels), Stream.CODEC_ORDER)
         shape = latent_shape(self.autoencoder.config, self._shape, self._multiple)

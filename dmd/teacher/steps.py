@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import tqdm
 from torch import Tensor
 
@@ -12,6 +14,19 @@ from dmd.training.checkpoint import TrainingState
 from dmd.training.learner import SETTLE_STEPS, Learner, settle
 
 logger = logging.getLogger(__name__)
+
+
+def share_of_batch(batch_size: int, accelerator: Accelerator, section: str) -> int:
+    """How many samples of each batch one process takes.
+
+    Raises:
+        ValueError: the processes cannot share it; names the param `batch_size` of `section`.
+    """
+    if batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"{section}.batch_size {batch_size} is not a multiple of {accelerator.num_processes} processes"
+        )
+    return batch_size // accelerator.num_processes
 
 
 def train_steps(
@@ -39,7 +54,7 @@ def train_steps(
             settle(learner)
         if ends:
             losses.extend(learner.accelerator.reduce(torch.stack(pending), "mean").tolist())
-            logger.info("step %d: loss %.4f", step + 1, sum(losses[-len(pending) :]) / len(pending))
+            logger.info("step %d: loss %.4f", step + 1, fmean(losses[-len(pending) :]))
             pending.clear()
             if learner.accelerator.is_main_process:
                 state.save(work, step + 1, losses)

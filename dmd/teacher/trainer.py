@@ -14,7 +14,7 @@ from dmd.diffusion.denoiser import Denoiser, denoising_loss
 from dmd.diffusion.rng import Stream, batch_order, sample_integers, sample_noise, sample_uniform
 from dmd.params.teacher import Training
 from dmd.teacher import batch_norm
-from dmd.teacher.steps import train_steps
+from dmd.teacher.steps import share_of_batch, train_steps
 from dmd.training.accelerator import build_accelerator
 from dmd.training.checkpoint import TrainingState
 from dmd.training.learner import Learner
@@ -36,11 +36,7 @@ class TeacherTrainer:
             ValueError: the batch size does not fit the processes, or the launcher is at another precision.
         """
         self.accelerator = build_accelerator(settings.mixed_precision, "teacher.training.mixed_precision")
-        if settings.batch_size % self.accelerator.num_processes:
-            raise ValueError(
-                f"teacher.training.batch_size {settings.batch_size} is not a multiple of "
-                f"{self.accelerator.num_processes} processes"
-            )
+        self._share = share_of_batch(settings.batch_size, self.accelerator, "teacher.training")
         self.images, self.labels, self.settings, self.seed = images, labels, settings, seed
         self.schedule, self._weight = denoiser.schedule, denoiser.training_weight
         self.backbone: ModelMixin = denoiser.backbone
@@ -104,8 +100,8 @@ class TeacherTrainer:
 
     def _batch(self, step: int) -> Mapping[str, Tensor]:
         """This process's part of batch `step`, on the host."""
-        size = self.settings.batch_size // self.accelerator.num_processes
-        return self._draw(step * self.settings.batch_size + self.accelerator.process_index * size, size)
+        first = step * self.settings.batch_size + self.accelerator.process_index * self._share
+        return self._draw(first, self._share)
 
     def _draw(self, first: int, size: int) -> Mapping[str, Tensor]:
         """Images, noise, timesteps and labels of `size` samples from number `first` on, each a function of the seed."""

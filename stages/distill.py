@@ -53,7 +53,7 @@ def prepare(config: Config) -> Distillation:
     )
     log = live.open_log(Path("dvclive", config.system)) if distiller.accelerator.is_main_process else None
     epochs, every = settings.history_epochs, settings.checkpoint_steps
-    return Distillation(distiller, work, settings.steps, epochs, every, log, codec)
+    return Distillation(distiller, codec, work, settings.steps, epochs, every, log)
 
 
 def regression_distance(settings: Perceptual, codec: Codec, weights: Path) -> nn.Module:

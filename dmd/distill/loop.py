@@ -35,21 +35,21 @@ class Distillation:
     def __init__(
         self,
         distiller: Distiller,
+        codec: Codec,
         work: Path,
         steps: int,
         epochs: int,
         checkpoint_steps: int,
         live: Callable[[Row], None] | None = None,
-        codec: Codec | None = None,
     ) -> None:
         """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`.
 
         `live`, if any, is called with each row of the health table at the checkpoint after it; a resumed run calls it
-        with those that it has. `codec` turns what the generator makes into images, where that is latents.
+        with those that it has. `codec` turns what the generator makes into images.
         """
         self.distiller, self.work, self.steps, self.checkpoint_steps = distiller, work, steps, checkpoint_steps
         self.live = live
-        self.codec = (codec or Codec(distiller.pairs.image_shape)).to(distiller.accelerator.device)
+        self.codec = codec.to(distiller.accelerator.device)
         self.history_steps = sorted({round(steps * epoch / epochs) for epoch in range(epochs + 1)})
         self.fixed = distiller.pairs.read(range(min(HISTORY_IMAGES, len(distiller.pairs))))
         self.rows: list[dict[str, int | float]] = []

@@ -1,6 +1,6 @@
 """What every evaluation of a system stands on: its feature net, its real images summed up, its noises."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Setup:
     """Images a network call."""
     seed: int
     """Draws the subsets of the kernel distance, the pairs of the diversity and the real images of a set."""
-    codec: Codec = field(default_factory=lambda: Codec(()))
+    codec: Codec
     """What turns the models' latents into images; of pixels, nothing."""
 
     @classmethod

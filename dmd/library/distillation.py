@@ -17,6 +17,7 @@ from dmd.features.perceptual import PixelDistance
 from dmd.library.pairs import MemoryStore, Pairs, check_labels
 from dmd.library.settings import ALPHA, default_settings
 from dmd.library.teacher import OwnTeacher
+from dmd.models.codec import Codec
 from dmd.params.distill import Distill
 from dmd.types import Images, Labels
 
@@ -97,7 +98,8 @@ def _run(distiller: Distiller) -> Distilled:
     """All updates, with what a run keeps on disk in a folder that goes with it."""
     settings = distiller.settings
     with TemporaryDirectory(prefix="dmd-") as work:
-        run = Distillation(distiller, Path(work), settings.steps, settings.history_epochs, settings.checkpoint_steps)
+        epochs, every = settings.history_epochs, settings.checkpoint_steps
+        run = Distillation(distiller, Codec(distiller.pairs.image_shape), Path(work), settings.steps, epochs, every)
         run.run()
     return Distilled(distiller.student.generator, pd.DataFrame(run.rows), pd.DataFrame(run.health))
 

@@ -15,6 +15,7 @@ from dmd.distill.batches import Batch
 from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.features.perceptual import build_perceptual
+from dmd.models.codec import Codec
 from dmd.pairs.recipe import PairRecipe, make_pairs
 from dmd.params.distill import Distill
 from dmd.params.matching import Discriminator, Matching
@@ -204,7 +205,7 @@ def test_a_bad_loss_changes_nothing_and_its_step_is_named(teacher: Denoiser, pai
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs: PairStore, tmp_path: Path) -> None:
-    whole = Distillation(build(teacher, pairs), tmp_path / "whole", 6, 3, 2)
+    whole = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path / "whole", 6, 3, 2)
     (tmp_path / "whole").mkdir()
     whole.run()
     (tmp_path / "broken").mkdir()
@@ -212,8 +213,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs:
     original = broken.step
     broken.step = lambda step: original(step) if step < 3 else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        Distillation(broken, tmp_path / "broken", 6, 3, 2).run()
-    resumed = Distillation(build(teacher, pairs), tmp_path / "broken", 6, 3, 2)
+        Distillation(broken, Codec(pairs.image_shape), tmp_path / "broken", 6, 3, 2).run()
+    resumed = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path / "broken", 6, 3, 2)
     resumed.run()
     assert same(weights(whole.distiller.student.generator), weights(resumed.distiller.student.generator))
     assert same(weights(whole.distiller.critics.mu_fake), weights(resumed.distiller.critics.mu_fake))
@@ -227,7 +228,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(teacher: Denoiser, pairs:
 def test_the_history_starts_at_the_teachers_one_step_images(
     teacher: Denoiser, pairs: PairStore, tmp_path: Path
 ) -> None:
-    run = Distillation(build(teacher, pairs), tmp_path, 6, 2, 6)
+    run = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path, 6, 2, 6)
     run.run()
     (tmp_path / "out").mkdir()
     run.save(tmp_path / "out")

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from dmd.distill.health import MEASURES, Health
 from dmd.distill.loop import Distillation
+from dmd.models.codec import Codec
 from dmd.report.collapse import EARLIER, find_collapse
 from stages.live import open_log
 from tests.distill.test_distiller import build, pairs, same, teacher, weights  # noqa: F401
@@ -87,7 +88,10 @@ def test_clipped_shares_count_the_updates_since_the_row_before():
 
 
 def test_a_watched_run_ends_to_the_bit_where_an_unwatched_one_does(teacher, pairs, tmp_path):  # noqa: F811
-    runs = [Distillation(build(teacher, pairs, health_steps=every), tmp_path, 6, 3, 6) for every in (1, 1000)]
+    runs = [
+        Distillation(build(teacher, pairs, health_steps=every), Codec(pairs.image_shape), tmp_path, 6, 3, 6)
+        for every in (1, 1000)
+    ]
     for number, run in enumerate(runs):
         run.work = tmp_path / str(number)
         run.work.mkdir()
@@ -107,9 +111,9 @@ def test_a_resumed_run_shows_and_keeps_every_row(teacher, pairs, tmp_path):  # n
     broken = build(teacher, pairs)
     original, broken.step = broken.step, stopping
     with pytest.raises(KeyboardInterrupt):
-        Distillation(broken, tmp_path, 6, 3, 2).run()
+        Distillation(broken, Codec(pairs.image_shape), tmp_path, 6, 3, 2).run()
     shown = []
-    run = Distillation(build(teacher, pairs), tmp_path, 6, 3, 2, shown.append)
+    run = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path, 6, 3, 2, shown.append)
     run.run()
     (tmp_path / "out").mkdir()
     run.save(tmp_path / "out")

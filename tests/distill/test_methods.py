@@ -12,6 +12,7 @@ from dmd.diffusion.denoiser import Denoiser
 from dmd.distill.distiller import Distiller
 from dmd.distill.loop import Distillation
 from dmd.distill.losses import adversarial_loss, score_identity_loss
+from dmd.models.codec import Codec
 from dmd.runtime.files import load_tensors
 from tests.distill.methods import BOTTLENECK, CONVOLUTIONAL, TWO, build_method
 from tests.distill.test_distiller import pairs, same, teacher, weights
@@ -187,14 +188,14 @@ def test_a_resumed_run_ends_to_the_bit_where_an_unbroken_one_does(
 
     for folder in ("whole", "broken"):
         (tmp_path / folder).mkdir()
-    whole = Distillation(fresh(), tmp_path / "whole", 6, 3, 2)
+    whole = Distillation(fresh(), Codec(pairs.image_shape), tmp_path / "whole", 6, 3, 2)
     whole.run()
     broken = fresh()
     original = broken.step
     broken.step = lambda step: original(step) if step < 3 else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        Distillation(broken, tmp_path / "broken", 6, 3, 2).run()
-    resumed = Distillation(fresh(), tmp_path / "broken", 6, 3, 2)
+        Distillation(broken, Codec(pairs.image_shape), tmp_path / "broken", 6, 3, 2).run()
+    resumed = Distillation(fresh(), Codec(pairs.image_shape), tmp_path / "broken", 6, 3, 2)
     resumed.run()
     for kept, again in zip(whole.distiller.learners.items(), resumed.distiller.learners.items(), strict=True):
         assert kept[0] == again[0]

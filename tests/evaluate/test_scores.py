@@ -19,6 +19,7 @@ from dmd.evaluate.setup import Setup
 from dmd.evaluate.summaries import Summary, summarise, summarise_pixels
 from dmd.features.lenet import LeNet
 from dmd.features.perceptual import PixelDistance
+from dmd.models.codec import Codec
 
 CPU = torch.device("cpu")
 NO_PIXELS = torch.zeros(0, 1, 28, 28, dtype=torch.uint8)
@@ -157,7 +158,7 @@ def test_a_model_that_draws_the_reference_scores_best(net: LeNet) -> None:
     sets = replace(NOISES, count=25).sets(2)
     z = torch.cat([part.batch(0, 25)[0] for part in sets]).clamp(-1, 1)
     reference = summarise(net, [(z, None)], 50)
-    setup = Setup(net, "lenet", NO_PIXELS, reference, sets[0], 20, 0)
+    setup = Setup(net, "lenet", NO_PIXELS, reference, sets[0], 20, 0, Codec((1, 28, 28)))
     evaluator = Evaluator(setup, PixelDistance(28), "pixel", 2)
     models = {"same": lambda z, labels: z, "black": lambda z, labels: torch.full_like(z, -1)}
     drawn = {name: evaluator.draw(model, name) for name, model in models.items()}
@@ -182,7 +183,7 @@ def test_real_images_are_split_into_disjoint_sets_of_the_same_size(net: LeNet) -
     reference = summarise_pixels(net, pixels, None, 50, CPU)
 
     def sets(count: int) -> list[Summary]:
-        setup = Setup(net, "lenet", pixels, reference, replace(NOISES, count=count), 7, 0)
+        setup = Setup(net, "lenet", pixels, reference, replace(NOISES, count=count), 7, 0, Codec((1, 28, 28)))
         return Evaluator(setup, PixelDistance(28), "pixel", 3).split(pixels, None)
 
     assert [summary.moments.count for summary in sets(25)] == [25, 25]

@@ -10,9 +10,11 @@ from dmd.evaluate.scores import over_sets
 from dmd.evaluate.setup import Setup
 from dmd.evaluate.summaries import summarise
 from dmd.features.perceptual import PixelDistance
+from dmd.models.codec import Codec
 
 CPU = torch.device("cpu")
-NO_PIXELS = torch.zeros(0, 1, 2, 2, dtype=torch.uint8)
+SHAPE = (1, 2, 2)
+NO_PIXELS = torch.zeros(0, *SHAPE, dtype=torch.uint8)
 
 
 class Identity(nn.Module):
@@ -49,8 +51,8 @@ def test_reported_spread_is_that_of_evaluations_with_other_seeds() -> None:
     train = summarise(Identity(), [(real, None)], 500)
     reported, first = [], []
     for seed in range(0, 120, 3):
-        noises = Noises(seed, 60, (1, 2, 2), None, CPU)
-        setup = Setup(Identity(), "x", NO_PIXELS, train, noises, 60, seed)
+        noises = Noises(seed, 60, SHAPE, None, CPU)
+        setup = Setup(Identity(), "x", NO_PIXELS, train, noises, 60, seed, Codec(SHAPE))
         evaluator = Evaluator(setup, PixelDistance(2), "pixel", 3)
         drawn = evaluator.draw(lambda z, labels: z / 4, "model")
         reported.append(evaluator.score(drawn))
@@ -68,7 +70,7 @@ def test_merged_distance_is_that_of_all_samples_in_one_set() -> None:
     train = summarise(Identity(), [(real, None)], 300)
     scores = []
     for count, num_sets in ((40, 3), (120, 1)):
-        setup = Setup(Identity(), "x", NO_PIXELS, train, Noises(0, count, (1, 2, 2), None, CPU), 17, 0)
+        setup = Setup(Identity(), "x", NO_PIXELS, train, Noises(0, count, SHAPE, None, CPU), 17, 0, Codec(SHAPE))
         evaluator = Evaluator(setup, PixelDistance(2), "pixel", num_sets)
         scores.append(evaluator.score(evaluator.draw(lambda z, labels: z / 4, "model")))
     assert scores[0]["fd_x_merged"] == pytest.approx(scores[1]["fd_x"], rel=1e-9)

@@ -1,6 +1,7 @@
 """Stage `teacher`: bring the pretrained model into one format, or train it."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -153,8 +154,7 @@ def autoencoder_trainer(config: Config, teacher: Teacher, pixels: Pixels) -> Aut
 
 def summary(losses: list[float]) -> dict[str, float]:
     """How long something was trained, and its loss over the last steps."""
-    last = losses[-250:]
-    return {"steps": len(losses), "final_loss": sum(last) / len(last)}
+    return {"steps": len(losses), "final_loss": fmean(losses[-250:])}
 
 
 def keep(teacher: Teacher, out: Path, origin: dict[str, Any]) -> None:

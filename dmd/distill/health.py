@@ -1,6 +1,7 @@
 """How a distillation fares: gradients at the images, their variety beside the pairs', whether the critics keep up."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
 from accelerate import Accelerator
@@ -131,7 +132,7 @@ class Health:
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:
-    return sum(row[name] for row in rows) / len(rows)
+    return fmean(row[name] for row in rows)
 
 
 def _sums(images: Images) -> tuple[Tensor, Tensor, Tensor]:

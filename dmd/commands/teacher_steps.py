@@ -123,7 +123,7 @@ class Bench:
         exact = self.exact(setting.guidance_scale, num_exact) if num_exact else None
         is_exact = (setting.solver, setting.num_steps) == self.exact_solution and num_exact == noises.count
         images, labels, seconds = exact if exact is not None and is_exact else self.draw(setting, noises)
-        scores = self.scorer.score_drawn(images, labels, samples)
+        scores = self.scorer.score_drawn(images, noises.classes(labels), samples)
         row = {"nfe": count_nfe(setting.solver, setting.num_steps), **scores}
         if exact is not None:
             row["rmse_to_exact"] = float((images[:num_exact] - exact.images).square().mean().sqrt())

@@ -9,6 +9,7 @@ BROWSER := chromium chromium-driver fonts-dejavu-core
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+TEXT := .venv/.text
 # Stages are `python -m stages.…`: they find the environment's interpreter through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -25,7 +26,11 @@ $(STAMP): pyproject.toml requirements.lock
 		{ echo "one of Python $(PYTHONS) is needed, and $(if $(PYTHON),'$(PYTHON)' is not,none was found); name one:" \
 			"make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev,text]' --constraint requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]' --constraint requirements.lock
+	touch $@
+
+$(TEXT): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[text]' --constraint requirements.lock
 	touch $@
 
 repro: $(STAMP) ## run the pipeline; SYSTEM_FILE=pipelines/<system>/dvc.yaml for another system
@@ -44,7 +49,7 @@ bench: $(STAMP) ## measure against the floor and against public libraries; write
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m tools.tables
 
-test: $(STAMP) browser ## the tests, without those marked slow or gpu
+test: $(TEXT) browser ## the tests, without those marked slow or gpu
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
 browser: ## Chromium for the tests of pages, from Debian's packages, where it is missing
@@ -60,7 +65,7 @@ screenshot: browser ## docs/report.png, the top of metrics/$(SYSTEM)/report.html
 		--window-size=900,1000 --screenshot=docs/report.png file://$(CURDIR)/metrics/$(SYSTEM)/report.html
 	$(BIN)/python -c "from PIL import Image; p = 'docs/report.png'; Image.open(p).convert('RGB').quantize(128).save(p, optimize=True)"
 
-test-slow: $(STAMP) ## the tests marked slow, and those marked gpu where there is a CUDA device
+test-slow: $(TEXT) ## the tests marked slow, and those marked gpu where there is a CUDA device
 	$(BIN)/python -m pytest -q -m "slow or gpu"
 
 lint: $(STAMP) ## style, types, import directions, and whether dvc.lock agrees with the code

@@ -88,6 +88,13 @@ def fork(stage: str, number: int, folder: Path) -> list[int]:
     return children
 
 
+def warm(folder: Path) -> None:
+    """Import here, once for all processes, what the stages of a text-to-image system import late."""
+    if "prompts: " in (folder / "params.yaml").read_text(encoding="utf-8"):
+        for name in ("peft", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion"):
+            importlib.import_module(name)
+
+
 def main() -> None:
     """Serve until the input ends."""
     torch.set_num_threads(1)
@@ -96,6 +103,7 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         stage, number, folder = line.rstrip("\n").split(" ", 2)
+        warm(Path(folder))
         children = fork(stage, int(number), Path(folder))
         print(*children, flush=True)
         print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)

@@ -64,7 +64,8 @@ def load_network(folder: Path, kinds: Mapping[str, type[ModelMixin]]) -> ModelMi
             folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (RuntimeError, TypeError, KeyError) as error:
-        raise ValueError(f"{folder}: the weights do not fit config.json: {error}; restore both") from error
+        said = " ".join(str(error).split())  # diffusers' sentence has several lines
+        raise ValueError(f"{folder}: the weights do not fit config.json: {said}; restore both") from error
     wrong = {kind: sorted(keys)[:3] for kind, keys in found.items() if keys}
     if wrong:
         raise ValueError(f"{folder}: the weights do not fit config.json: {wrong}; restore both")

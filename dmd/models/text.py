@@ -86,17 +86,36 @@ def load_text(folder: Path) -> Text:
     from transformers import CLIPTextModel, CLIPTokenizer  # not there without the extra
 
     check_values(folder / ENCODER)
+    tokenizer = _read(CLIPTokenizer, folder / TOKENIZER)
+    asked = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    encoder, found = _read(CLIPTextModel, folder / ENCODER, **asked)
+    wrong = {kind: sorted(map(str, found[kind]))[:3] for kind in ("missing_keys", "mismatched_keys") if found[kind]}
+    if wrong:
+        raise ValueError(f"{folder / ENCODER}: the weights do not fit config.json: {wrong}; restore both")
+    _check_words(tokenizer, encoder.config, folder / TOKENIZER)
+    return Text(tokenizer, encoder.float().eval())
+
+
+def _read(kind: Any, folder: Path, **asked: bool) -> Any:
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER, local_files_only=True)
-        encoder, found = CLIPTextModel.from_pretrained(
-            folder / ENCODER, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        return kind.from_pretrained(folder, local_files_only=True, **asked)
     except (OSError, RuntimeError, TypeError, KeyError, ValueError) as error:
         said = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{folder}: {TOKENIZER}/ or {ENCODER}/ cannot be read: {said}; restore the files") from error
-    if missing := sorted(found["missing_keys"])[:3]:
-        raise ValueError(f"{folder / ENCODER}: the weights do not fit config.json: without {missing}; restore both")
-    return Text(tokenizer, encoder.float().eval())
+        raise ValueError(f"{folder} cannot be read: {said}; restore its files") from error
+
+
+def _check_words(tokenizer: Any, encoder: Any, folder: Path) -> None:
+    """Hold a tokenizer against the config of the encoder that reads its tokens."""
+    longest, known = encoder.max_position_embeddings, encoder.vocab_size
+    if tokenizer.model_max_length > longest:
+        raise ValueError(
+            f"{folder}/tokenizer_config.json: model_max_length is {tokenizer.model_max_length:.4g}, but the text encoder "
+            f"takes {longest} tokens; restore the file"
+        )
+    if len(tokenizer) > known:
+        raise ValueError(
+            f"{folder}: it has {len(tokenizer)} tokens, but the text encoder knows {known}; restore both folders"
+        )
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from stages.command import cli
 from tests.survival.figures import keep
 from tests.survival.hostile_data import FOLDERS, MNIST, make_mnist, make_pictures
 from tests.survival.hostile_inputs import ARCHIVES, DOWNLOADS, RIGHT, WEIGHTS, Liar
+from tests.survival.hostile_pipelines import PIPELINES, make_pipeline
 from tests.survival.victims import SYSTEM, make_system
 
 CASES = [
@@ -30,7 +31,10 @@ CASES = [
     *(("download", name) for name in DOWNLOADS),
     *(("mnist", name) for name in MNIST),
     *(("folder", name) for name in FOLDERS),
+    *(("pipeline", name) for name in PIPELINES),
 ]
+CURES = ("restore", "name another", "set ", "take a model", "bring it again")
+"""What a line about a pipeline's files tells to do."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,21 @@ class Court:
         harm(make_pictures(folder))
         assert named in self.said_by(fetch.main, folder)
         assert not (folder / "data" / SYSTEM / "dataset").exists()
+
+    def pipeline(self, name: str, folder: Path) -> None:
+        harm, named = PIPELINES[name]
+        harm(make_pipeline(folder))
+        met_by_fetch = not named.startswith("teacher/")
+        if not met_by_fetch:
+            assert run(fetch.main, folder, self.patch) == 0
+            self.capsys.readouterr()
+        said = self.said_by(fetch.main if met_by_fetch else teacher.main, folder)
+        (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert named in line
+        assert any(cure in line for cure in CURES)
+        weights = folder / "data" / SYSTEM / "weights" / "teacher"
+        assert not (weights if met_by_fetch else folder / "models" / SYSTEM / "teacher").exists()
+        assert not (folder / "code-was-run").exists()
 
     def said_by(self, stage: Callable[[Config], None], folder: Path) -> str:
         """What the stage says on standard error, ending with exit code 1 and without a traceback."""
@@ -142,11 +161,16 @@ def test_all_are_refused_and_counted(
 
 def test_the_unharmed_pass(monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path) -> None:
     assert len(CASES) >= 25
-    for name, make, stage in (("weights", make_teacher, teacher), ("folder", make_pictures, fetch)):
+    for name, make, stage in (
+        ("weights", make_teacher, teacher),
+        ("folder", make_pictures, fetch),
+        ("pipeline", make_pipeline, fetch),
+    ):
         make(tmp_path / name)
         assert run(stage.main, tmp_path / name, monkeypatch) == 0
     written = tmp_path / "weights" / "models" / SYSTEM / "teacher" / "config.json"
     assert json.loads(written.read_text())["sample_size"] == 8
+    assert run(teacher.main, tmp_path / "pipeline", monkeypatch) == 0
     assert (tmp_path / "folder" / "data" / SYSTEM / "dataset" / "train.safetensors").exists()
     make_mnist(tmp_path / "mnist")
     assert run(teacher.main, tmp_path / "mnist", monkeypatch) == 0

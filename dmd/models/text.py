@@ -109,8 +109,8 @@ def _check_words(tokenizer: Any, encoder: Any, folder: Path) -> None:
     longest, known = encoder.max_position_embeddings, encoder.vocab_size
     if tokenizer.model_max_length > longest:
         raise ValueError(
-            f"{folder}/tokenizer_config.json: model_max_length is {tokenizer.model_max_length:.4g}, but the text encoder "
-            f"takes {longest} tokens; restore the file"
+            f"{folder}/tokenizer_config.json: model_max_length is {tokenizer.model_max_length:.4g}, but the text "
+            f"encoder takes {longest} tokens; restore the file"
         )
     if len(tokenizer) > known:
         raise ValueError(

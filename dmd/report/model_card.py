@@ -72,6 +72,9 @@ HOW_EDM = (
     "model with classes takes `batch_size` of them as the list `class_labels`."
 )
 
+TASKS = {"StableDiffusionPipeline": "text-to-image"}
+"""The Hub's names of what pipelines do; the others draw unconditionally, as it has no name for classes."""
+
 BY_PIPELINE = {
     "DDIMPipeline": (STOCK, HOW_STOCK),
     "ConsistencyModelPipeline": (EDM, HOW_EDM),
@@ -133,7 +136,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
         ValueError: the scores hold no Fréchet distance.
     """
     dataset, distance = params["dataset"], distance_key(scores)
-    num_classes = dataset["num_classes"]
+    num_classes, chosen = dataset["num_classes"], " for a prompt" if dataset.get("prompts") else ""
     labels = list(range(num_classes or 0))[:10]
     classes = f", class_labels={labels}" if labels else ""
     snippet, how = (UNCONDITIONAL, HOW_UNCONDITIONAL) if num_classes is None else (CONDITIONAL, HOW_CONDITIONAL)
@@ -146,7 +149,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     return CARD.format(
         front=_front_matter(params, scores, distance).to_yaml(),
         title=f"{params['system']}: one-step generator",
-        what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else ""),
+        what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else chosen),
         snippet=snippet.format(folder=folder, kind=kind, labels=labels, count=len(labels) or 10, classes=classes),
         how=how.format(last=(num_classes or 0) - 1, shape=shape),
         num_samples=_samples(scores["student"]),
@@ -176,13 +179,12 @@ def _front_matter(params: Mapping[str, Any], scores: Mapping[str, Any], distance
     """
     student, facts, dataset = scores["student"], scores.get("run", {}), params["dataset"]["name"]
     names = [distance, *(name for name in ("class_accuracy", "precision", "recall") if name in student)]
-    kind = "unconditional-image-generation" if params["dataset"].get("prompts") is None else "text-to-image"
-    task = {"task_type": kind, "task_name": "image generation"}
-    where = {**task, "dataset_type": dataset, "dataset_name": dataset}
+    task = TASKS.get(facts.get("pipeline", ""), "unconditional-image-generation")
+    where = {"task_type": task, "task_name": "image generation", "dataset_type": dataset, "dataset_name": dataset}
     return ModelCardData(
         base_model=facts.get("teacher_source") if "teacher_revision" in facts else None,  # only the Hub's have one
         library_name="diffusers",
-        pipeline_tag=kind,
+        pipeline_tag=task,
         tags=["dmd", "distillation", "one-step"],
         datasets=[dataset],
         model_name=f"dmd-{params['system']}",

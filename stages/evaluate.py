@@ -84,12 +84,10 @@ def main(config: Config) -> None:
     models, make_pairs = build_models(config, teacher, accelerator.device)
     test = load_dataset(config.dataset.name, places.dataset, "test")
     evaluator, alignment = build_evaluator(config, accelerator.device), build_alignment(config, accelerator.device)
-    first = evaluator.noises[0]
     run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
-    trained = distill_images_per_second(places)
 
     timed_batch = min(LATENCY_BATCH, settings.batch_size)
-    times = take_times(models, first, timed_batch, accelerator)
+    times = take_times(models, evaluator.noises[0], timed_batch, accelerator)
     solver = settings.model_dump(include={"solver", "num_steps", "timestep_spacing"})
     keep = partial(cached_teacher, places, solver | {"guidance_scale": config.guidance_scale})
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", keep)}
@@ -109,8 +107,8 @@ def main(config: Config) -> None:
     scores["data"] = {"test": evaluator.score(drawn["test"])}
     scores["speed"] = {
         "teacher_over_student_seconds": scores["teacher"]["seconds_per_image"] / scores["student"]["seconds_per_image"],
-        "distill_images_per_second": trained,
-        "pairs_images_per_second": timed_batch / median_seconds(make_pairs, first, timed_batch),
+        "distill_images_per_second": distill_images_per_second(places),
+        "pairs_images_per_second": timed_batch / median_seconds(make_pairs, evaluator.noises[0], timed_batch),
     }
     with whole_folder(places.evaluation) as out:
         shown = evaluator.setup.train, evaluator.setup.pixels, evaluator.noises, evaluator.setup.batch_size

@@ -10,9 +10,8 @@ from dmd.fetch.dataset import find_images, place_dataset
 from dmd.fetch.downloads import downloads_folder, obtain
 from dmd.fetch.features import check_feature_net, place_feature_net
 from dmd.fetch.perceptual import place_perceptual
-from dmd.fetch.teacher import TeacherSource, find_teacher, place_teacher
+from dmd.fetch.teacher import find_teacher, place_teacher
 from dmd.models.compatibility import check_agreement
-from dmd.models.lora import check_adapted
 from dmd.models.text import check_installed
 from dmd.params.config import Config
 from dmd.runtime.places import Places
@@ -20,20 +19,6 @@ from dmd.runtime.work_folder import given
 from stages.command import cli
 
 logger = logging.getLogger(__name__)
-
-
-def check_extras(config: Config, teacher: TeacherSource) -> None:
-    """Hold what later stages need of the extra `text` against what is there, before anything is brought.
-
-    Raises:
-        ValueError: something is missing; names the key and the cure.
-    """
-    if teacher.text is not None:
-        check_installed()
-    if config.distill.lora is not None:
-        check_adapted(teacher.configs[0]["_class_name"])
-    if config.evaluate.clip is not None and not (given(Path(config.evaluate.clip)) / "config.json").is_file():
-        raise ValueError(f"evaluate.clip {config.evaluate.clip}: no folder with a config.json; name one, or set null")
 
 
 def main(config: Config) -> None:
@@ -54,7 +39,8 @@ def main(config: Config) -> None:
         schedule = config.teacher.schedule.model_dump()
     if teacher is not None:
         config.check_prompts(told=teacher.text is not None)
-        check_extras(config, teacher)
+        if teacher.text is not None:
+            check_installed()
         known, asked = (dataset.image_shape, dataset.num_classes), config.asked_of_the_network
         found = check_agreement(*teacher.configs, schedule, *known, codec=teacher.codec, text=teacher.text, **asked)
         if teacher.codec is not None:

@@ -7,7 +7,6 @@ import, as it is not there without the extra `text`. B starts at zero, so that b
 import copy
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +111,13 @@ def size(network: nn.Module) -> int:
 
 
 def check_adapted(class_name: str) -> None:
-    """Hold `distill.lora` against the teacher's network and what is installed.
+    """Hold `distill.lora` against the teacher's network.
 
     Raises:
-        ValueError: the network is none of text, or `peft` is not installed; names the cure.
+        ValueError: the network is none of text; names the cure.
     """
     if class_name != OF_TEXT:
         raise ValueError(f"distill.lora: {class_name} is trained whole, only networks of text are adapted; set to null")
-    if find_spec("peft") is None:
-        raise ValueError("distill.lora needs peft; install the extra `text` of this project, or set it to null")
 
 
 def save_adapter(folder: Path, adapted: Adapted) -> None:

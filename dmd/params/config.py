@@ -4,6 +4,7 @@ Nothing outside `stages` and `tools` reads a `Config`; the core takes plain argu
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,6 +162,8 @@ class Config(Section):
             raise ValueError(
                 f"distill.lora {self.distill.lora.model_dump()} adapts a teacher that is told prompts; set it to null"
             )
+        if self.distill.lora is not None and find_spec("peft") is None:
+            raise ValueError("distill.lora needs peft; install the extra `text` of this project, or set it to null")
         if self.evaluate.clip is not None and self.dataset.prompts is None:
             raise ValueError(f"evaluate.clip {self.evaluate.clip!r} compares images with prompts; set it to null")
         return self

@@ -66,8 +66,7 @@ def test_the_generator_loads_as_a_pipeline_and_as_an_adapter(root: Path) -> None
         images.append(drawing(HELD_OUT, generator=torch.Generator().manual_seed(0), **asked).images)
     torch.testing.assert_close(*images, rtol=0, atol=1e-5)
     facts = load_json(root / "data" / config.system / "training" / "training.json")
-    whole_size = sum(weight.numel() for weight in stock.unet.parameters())
-    assert 0 < facts["parameters"] < whole_size / 4
+    assert facts["parameters"] == sum(weight.numel() for weight in whole.unet.parameters())
 
 
 @pytest.mark.parametrize("key", ["gradient_checkpointing", "compile"])
@@ -79,3 +78,9 @@ def test_what_adapters_cannot_do_is_refused(root: Path, key: str) -> None:
 def test_adapters_of_another_network_are_refused_at_the_start(root: Path) -> None:
     with pytest.raises(ValueError, match=r"distill.lora .*adapts a teacher that is told prompts; set it to null"):
         load_config(params(root, **LORA))
+
+
+def test_what_adapters_need_is_looked_for_in_the_params(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dmd.params.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"distill.lora needs peft; install the extra `text`"):
+        load_config(params(root, **BASE | LORA))

@@ -12,6 +12,7 @@ def draw(
     ],
     target: Annotated[Path, typer.Argument(help="A grid, as x.png, or a folder for single files.", show_default=False)],
     labels: Annotated[str | None, typer.Option(help="Classes, with commas, in turn; else all.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="Of a generator of text, in turn; give several.")] = None,
     count: Annotated[int, typer.Option(help="Images.", min=1)] = 20,
     seed: Annotated[int | None, typer.Option(help="Of the noise; that of the params, else 0.", min=0)] = None,
     teacher: Annotated[bool, typer.Option("--teacher", help="Of a params file: draw from the teacher.")] = False,
@@ -29,6 +30,7 @@ def draw(
     \b
     Reads   the folder, or models/<system>/generator, or with --teacher models/<system>/teacher.
     Writes  the PNG, or the folder's 00000.png …, with classes 00000-class-7.png …; network calls and seconds an image.
+            With prompts, 00000-prompt-0.png is of the first.
     Example dmd draw params.yaml digits.png --labels 3,7 --count 40
     """
     from dmd.commands.arguments import read_numbers
@@ -38,8 +40,8 @@ def draw(
     if target.suffix not in ("", ".png"):
         raise typer.BadParameter(f"target {str(target)!r}: a file ends in .png; a folder has no ending")
     classes = None if labels is None else read_numbers(labels, "--labels")
-    found = load_source(source, Wishes(teacher, solver, steps, guidance))
+    found = load_source(source, Wishes(teacher, solver, steps, guidance, tuple(prompt or ())))
     drawn = draw_images(found, found.choose(classes), count, found.seed if seed is None else seed, batch_size)
-    write_images(target, drawn.images, drawn.labels, columns)
+    write_images(target, drawn.images, drawn.labels, columns, found.labelled)
     calls = f"{found.calls} network call{'s' if found.calls > 1 else ''}"
     typer.echo(f"{target}: {count} of {found.title}; {calls} and {drawn.seconds:.3g} s an image on {drawn.device}")

@@ -46,8 +46,10 @@ def draw_images(source: Source, classes: Sequence[int] | None, count: int, seed:
     return Drawn(torch.cat(images), labels, timed.seconds_per_image, device.type)
 
 
-def write_images(target: Path, images: Images, labels: Labels | None, columns: int | None) -> None:
-    """Write a grid to `target` if it ends in .png, else single files into that folder, named by number and class."""
+def write_images(
+    target: Path, images: Images, labels: Labels | None, columns: int | None, labelled: str = "class"
+) -> None:
+    """Write a grid to `target` if it ends in .png, else single files into that folder, named by number and label."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".png":
         classes = COLUMNS if labels is None or len(labels.unique()) == 1 else len(labels.unique())
@@ -55,6 +57,6 @@ def write_images(target: Path, images: Images, labels: Labels | None, columns: i
         return
     target.mkdir(exist_ok=True)
     for number, image in enumerate(images):
-        name = f"{number:05d}" if labels is None else f"{number:05d}-class-{labels[number]}"
+        name = f"{number:05d}" if labels is None else f"{number:05d}-{labelled}-{labels[number]}"
         picture = image_grid(image[None], 1)
         (target / f"{name}.png").write_bytes(to_png(picture.convert("L" if picture.mode == "LA" else "RGB")))

@@ -11,15 +11,18 @@ from pydantic import ValidationError
 from dmd.commands.arguments import require
 from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.generator import Generator
+from dmd.diffusion.prompts import Prompts
 from dmd.diffusion.sampler import count_nfe
 from dmd.evaluate.models import many_step_model
 from dmd.models.backbones import load_backbone
+from dmd.models.codec import build_codec, halvings, load_autoencoder
 from dmd.models.compatibility import training_schedule, without_own_betas
 from dmd.models.edm_pipeline import is_one_step
 from dmd.models.karras import is_karras
-from dmd.models.latent_pipelines import refuse_latents
+from dmd.models.latent_pipelines import find_parts, refuse_latents
 from dmd.models.pipeline import load_generator
 from dmd.models.teacher import Teacher
+from dmd.models.text import encode, load_text
 from dmd.params.config import load_config
 from dmd.params.sampling import Sampling
 from dmd.runtime.handed import read_json
@@ -38,6 +41,7 @@ class Wishes(NamedTuple):
     solver: str | None = None
     steps: int | None = None
     guidance: float | None = None
+    prompts: tuple[str, ...] = ()
 
     @property
     def of_a_teacher(self) -> bool:
@@ -56,6 +60,8 @@ class Source:
     calls: int
     """Network calls an image."""
     seed: int = 0
+    labelled: str = "class"
+    """What a label is: a class, or a prompt."""
 
     def choose(self, classes: Sequence[int] | None) -> list[int] | None:
         """The classes that are drawn in turn: all, or those asked for; none of an unconditional model.
@@ -83,7 +89,10 @@ def load_source(path: Path, wishes: Wishes) -> Source:
         return _of_params(path, wishes)
     if wishes.teacher:
         raise ValueError(f"--teacher belongs to a params file, which {path} is not; name the teacher's folder itself")
-    _check_parts(path / "model_index.json")
+    index = path / "model_index.json"
+    if index.is_file() and find_parts(path).text:
+        return _one_step(path, wishes)
+    _check_parts(index)
     if (path / "codec").is_dir():
         raise ValueError(f"{path}: a teacher of latents, and only models of pixels can be drawn from here")
     parts = (path / "unet", path / "scheduler") if (path / "unet").is_dir() else (path, path)
@@ -138,12 +147,37 @@ def _one_step(
             f"{folder}: a generator has its own steps and no guidance; leave --solver, --steps and --guidance away, or "
             "name a teacher"
         )
+    if find_parts(folder).text:
+        return _told(folder, wishes.prompts, image_shape, seed)
+    _refuse_prompts(str(folder), wishes)
     refuse_latents(folder)
     generator: Generator = load_generator(folder).to(Accelerator().device)
     backbone: Any = generator.denoiser.backbone
     if num_classes is None:
         num_classes = read_json(folder / "model_index.json").get("num_classes", backbone.config.num_class_embeds)
     return Source(str(folder), generator, image_shape or _shape(backbone.config), num_classes, generator.nfe, seed)
+
+
+def _told(folder: Path, texts: tuple[str, ...], image_shape: tuple[int, ...] | None, seed: int) -> Source:
+    """A generator of text, whose labels are `texts` in their order."""
+    if not texts:
+        raise ValueError(f"{folder} is told prompts; give --prompt 'a cat', once for each")
+    if not read_json(folder / "scheduler" / "scheduler_config.json").get("trained_betas"):
+        raise ValueError(f"{folder}: a text-to-image pipeline of many steps, which diffusers draws; name a generator")
+    told, device = encode(load_text(folder), texts), Accelerator().device
+    generator = load_generator(folder, Prompts(told, None, told[:0])).to(device)
+    autoencoder, network = load_autoencoder(folder / "vae"), generator.denoiser.backbone.config
+    if image_shape is None:
+        scale = halvings(autoencoder.config)
+        image_shape = (autoencoder.config.in_channels, *(side * scale for side in _shape(network)[1:]))
+    codec = build_codec(autoencoder, image_shape, network).to(device)
+    drawn = codec.decoding(generator), tuple(codec.latent_shape)
+    return Source(str(folder), *drawn, len(texts), generator.nfe, seed, "prompt")
+
+
+def _refuse_prompts(title: str, wishes: Wishes) -> None:
+    if wishes.prompts:
+        raise ValueError(f"{title} is told no prompts; leave --prompt away")
 
 
 def _many_steps(
@@ -155,6 +189,7 @@ def _many_steps(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> Source:
+    _refuse_prompts(title, wishes)
     if teacher.autoencoder is not None:
         raise ValueError(f"{title}: its network makes latents, and only models of pixels can be drawn from here")
     config, scale = teacher.backbone.config, 1.0 if wishes.guidance is None else wishes.guidance

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from accelerate import Accelerator
 from pydantic import ValidationError
@@ -166,11 +166,11 @@ def _told(folder: Path, texts: tuple[str, ...], image_shape: tuple[int, ...] | N
         raise ValueError(f"{folder}: a text-to-image pipeline of many steps, which diffusers draws; name a generator")
     told, device = encode(load_text(folder), texts), Accelerator().device
     generator = load_generator(folder, Prompts(told, None, told[:0])).to(device)
-    autoencoder, network = load_autoencoder(folder / "vae"), generator.denoiser.backbone.config
+    autoencoder, backbone = load_autoencoder(folder / "vae"), cast("Any", generator.denoiser.backbone)
     if image_shape is None:
         scale = halvings(autoencoder.config)
-        image_shape = (autoencoder.config.in_channels, *(side * scale for side in _shape(network)[1:]))
-    codec = build_codec(autoencoder, image_shape, network).to(device)
+        image_shape = (autoencoder.config.in_channels, *(side * scale for side in _shape(backbone.config)[1:]))
+    codec = build_codec(autoencoder, image_shape, backbone.config).to(device)
     drawn = codec.decoding(generator), tuple(codec.latent_shape)
     return Source(str(folder), *drawn, len(texts), generator.nfe, seed, "prompt")
 

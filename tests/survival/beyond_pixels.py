@@ -58,13 +58,13 @@ def make_latent(folder: Path, changes: dict[str, Any] | None = None) -> None:
 
 def make_text(folder: Path, changes: dict[str, Any] | None = None) -> None:
     """A system with a text-to-image pipeline and prompts, as `fetch` brings them."""
+    make_images(folder)
     write_params(folder, SCORED | TEXT | (changes or {}))
     write_pipeline(folder)
-    data = folder / "data" / SYSTEM
-    for name in ("weights/perceptual", "dataset"):
-        (data / name).mkdir(parents=True)
+    weights = folder / "data" / SYSTEM / "weights"
+    (weights / "perceptual").mkdir(parents=True)
     given = find_teacher(str(folder / "given"), None, folder, 1.0)
-    place_teacher(given, data / "weights" / "teacher", folder / "prompts.csv")
+    place_teacher(given, weights / "teacher", folder / "prompts.csv")
 
 
 def make_adapters(folder: Path, changes: dict[str, Any] | None = None) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from dmd.commands.overrides import flat
 from dmd.runtime.files import folder_sha256, load_json
-from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, make_scored_system, write_params
+from tests.survival.beyond_pixels import KINDS
+from tests.survival.victims import PATIENCE, ROOT, SCORED, SYSTEM, add_evaluation, make_scored_system, write_params
 
 CHANGES: dict[str, Any] = {
     "evaluate.num_samples": 130,
@@ -45,8 +46,8 @@ def start(folder: Path, launcher: list[str], stage: str) -> "subprocess.Popen[st
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **both)
 
 
-def run(folder: Path, launcher: list[str]) -> None:
-    for stage in STAGES:
+def run(folder: Path, launcher: list[str], stages: tuple[str, ...] = STAGES) -> None:
+    for stage in stages:
         with start(folder, launcher, stage) as process:
             said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said[-3000:]
@@ -73,18 +74,34 @@ def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_the_processes_of_a_launcher_leave_what_one_leaves(
-    launcher: str, prepared: Path, alone: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(prepared, tmp_path / "system")
-    run(folder, LAUNCHERS[launcher])
+def assert_same(folder: Path, alone: Path) -> None:
+    """The same pairs to the bit, and losses and scores within the rounding of sums over parts."""
     data, other = folder / "data" / SYSTEM, alone / "data" / SYSTEM
     assert folder_sha256(data / "pairs") == folder_sha256(other / "pairs")
     losses = [pd.read_csv(place / "training" / "losses.csv") for place in (data, other)]
     pd.testing.assert_frame_equal(*losses, rtol=1e-3, atol=1e-5)
     assert not losses[0].equals(losses[1])  # sums of parts: there were several processes
     assert scores(folder) == pytest.approx(scores(alone), rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_processes_of_a_launcher_leave_what_one_leaves(
+    launcher: str, prepared: Path, alone: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(prepared, tmp_path / "system")
+    run(folder, LAUNCHERS[launcher])
+    assert_same(folder, alone)
+
+
+@pytest.mark.parametrize("kind", ["latent", "adapters"])
+def test_other_kinds_of_teachers_too(kind: str, tmp_path: Path) -> None:
+    KINDS[kind](tmp_path / "one", CHANGES)
+    add_evaluation(tmp_path / "one")
+    run(tmp_path / "one", [sys.executable, "-m"], ("teacher",))
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for folder, launcher in (("one", [sys.executable, "-m"]), ("two", LAUNCHERS["accelerate 2"])):
+        run(tmp_path / folder, launcher)
+    assert_same(tmp_path / "two", tmp_path / "one")
 
 
 def test_a_launchers_precision_is_the_params_or_refused(alone: Path, tmp_path: Path) -> None:

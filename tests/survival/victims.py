@@ -82,20 +82,25 @@ def make_images(folder: Path) -> None:
     (data / "train-labels-idx1-ubyte").write_bytes(header + bytes(range(10)) * 6 + bytes(4))
 
 
+def add_evaluation(folder: Path) -> None:
+    """Beside the training images of a system, test images and the feature net that scores them."""
+    data = folder / "data" / SYSTEM
+    for name in ("images-idx3", "labels-idx1"):
+        shutil.copy(data / "dataset" / f"train-{name}-ubyte", data / "dataset" / f"t10k-{name}-ubyte")
+    shutil.copytree(ROOT / "assets" / "lenet", data / "weights" / "features")
+
+
 def make_scored_system(folder: Path, changes: dict[str, Any]) -> None:
     """A tiny system with all that its stages read up to the evaluation, at the size of MNIST's images."""
     make_images(folder)
     write_params(folder, SCORED | changes)
-    data = folder / "data" / SYSTEM
-    for name in ("images-idx3", "labels-idx1"):
-        shutil.copy(data / "dataset" / f"train-{name}-ubyte", data / "dataset" / f"t10k-{name}-ubyte")
+    add_evaluation(folder)
     torch.manual_seed(0)
     schedule = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))["teacher"]["schedule"]
     teacher = folder / "models" / SYSTEM / "teacher"
     Teacher(build_unet((1, 28, 28), 11, (4, 8), 1, (), 2), {**schedule, "clip_sample": False}).save(teacher)
     save_json(teacher / "provenance.json", {"source": "a test"})
-    (data / "weights" / "perceptual").mkdir(parents=True)
-    shutil.copytree(ROOT / "assets" / "lenet", data / "weights" / "features")
+    (folder / "data" / SYSTEM / "weights" / "perceptual").mkdir()
 
 
 def outputs(folder: Path) -> dict[str, str]:

@@ -108,7 +108,7 @@ PIPELINES: dict[str, tuple[Harm, str]] = {
     "a codec's config that is no JSON": (write("vae/config.json", "{"), "vae/config.json"),
     "a codec of other latents": (
         settings("vae/config.json", latent_channels=8),
-        "the codec, whose latents are [8, 16, 16]",
+        "latents are [8, 16, 16]",
     ),
     "a codec cut short": (cut(CODEC), CODEC),
     "a pickle for a codec": (

@@ -17,9 +17,9 @@ from tests.survival.victims import ROOT, Hunt, Victims, make_images, outputs
 
 CODE = ("dmd", "stages")
 STAGES = ("pairs", "distill", "teacher")
-CASES: list[Any] = [(kind, stage) for kind in ("pixels", "latent") for stage in STAGES]
-CASES += [("text", "teacher"), ("text", "pairs"), ("adapters", "distill")]
-CASES += [pytest.param("text", "distill", marks=pytest.mark.slow)]
+MORE = [("latent", stage) for stage in STAGES] + [("text", stage) for stage in STAGES]
+CASES: list[Any] = [*(("pixels", stage) for stage in STAGES), ("adapters", "distill")]
+CASES += [pytest.param(*case, marks=pytest.mark.slow) for case in MORE]
 HUNDREDS = {"pairs": 80, "distill": 120, "teacher": 20}
 
 

@@ -11,23 +11,29 @@ import pytest
 import torch
 
 from dmd.datasets.pairs import PairStore
-from dmd.runtime.files import load_tensors
+from dmd.runtime.files import folder_sha256, load_tensors
+from tests.survival.beyond_pixels import KINDS, stages_before
 from tests.survival.figures import keep
-from tests.survival.victims import SYSTEM, TINY, Victims, make_system, write_params
+from tests.survival.victims import SYSTEM, TINY, Victims, write_params
 
 TOLERANCE = 1e-5
 CHANGES = {"pairs.count": 18, "distill.steps": 2, "distill.history_epochs": 1, "distill.batch_size": 8}
 CHANGES |= {"distill.pairs_batch_size": 8, "distill.warmup_steps": 1, "distill.learning_rate_generator": 1e-4}
+PAIRS = Path("data", SYSTEM, "pairs")
+
+
+def run_alone(victims: Victims, kind: str, folder: Path) -> Path:
+    """A system of this kind with what one process leaves of its stages."""
+    KINDS[kind](folder, CHANGES)
+    for stage in (*stages_before("pairs", folder), "pairs", "distill", "summarise"):
+        victims.run(stage, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def alone(victims: Victims, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process leaves."""
-    folder = tmp_path_factory.mktemp("one") / "system"
-    make_system(folder, CHANGES)
-    for stage in ("pairs", "distill", "summarise"):
-        victims.run(stage, folder)
-    return folder
+    """What one process leaves of a system of pixels."""
+    return run_alone(victims, "pixels", tmp_path_factory.mktemp("one") / "system")
 
 
 def run_group(victims: Victims, alone: Path, folder: Path, processes: int) -> None:
@@ -55,6 +61,7 @@ def check_group(victims: Victims, alone: Path, folder: Path, processes: int) -> 
     noises, largest = differences(alone, folder)
     assert noises
     assert largest <= TOLERANCE
+    assert folder_sha256(alone / PAIRS) == folder_sha256(folder / PAIRS)
     one, other = (pd.read_csv(path / "data" / SYSTEM / "training" / "losses.csv") for path in (alone, folder))
     pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-6)
     # Every image is drawn by one process and summed up in order, so the summary is the same to the bit.
@@ -66,6 +73,13 @@ def check_group(victims: Victims, alone: Path, folder: Path, processes: int) -> 
 
 def test_two_processes_leave_what_one_leaves(victims: Victims, alone: Path, tmp_path: Path) -> None:
     check_group(victims, alone, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    "kind", ["adapters", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("latent", "text"))]
+)
+def test_two_processes_of_another_kind_of_teacher_too(kind: str, victims: Victims, tmp_path: Path) -> None:
+    check_group(victims, run_alone(victims, kind, tmp_path / "one"), tmp_path / "two", 2)
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_a_broken_text_encoder_is_named(folder: Path) -> None:
         text.load_text(folder)
     (folder / text.TOKENIZER / "tokenizer.json").write_text("{")
     save_file(tensors, weights, {"format": "pt"})
-    with pytest.raises(ValueError, match=r"tokenizer/ or text_encoder/ cannot be read"):
+    with pytest.raises(ValueError, match=r"teacher/tokenizer cannot be read"):
         text.load_text(folder)
 
 

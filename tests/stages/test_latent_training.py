@@ -26,6 +26,7 @@ LATENT, SYSTEM = (2, 8, 8), "mnist-latent"
 SHORT = {"steps": 4, "batch_size": 4, "warmup_steps": 1, "checkpoint_steps": 2}
 TINY: dict[str, Any] = {
     "guidance_scale": 1.0,
+    "teacher.source": "train",
     "teacher.codec.block_out_channels": [4, 4, 4],
     "teacher.codec.latent_channels": LATENT[0],
     "teacher.codec.norm_num_groups": 2,

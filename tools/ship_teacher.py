@@ -119,7 +119,7 @@ def main(config: Config) -> None:
     staged = Places(config.system).teacher
     check_trained(config, staged)
     untold = {"seconds": None, "device": None}  # the stage does not keep them: its output is the same wherever it runs
-    ship(config, staged, {"command": f"python -m stages.teacher {config.file}", **untold})
+    ship(config, staged, {"command": f"python -m stages.teacher {config.file}, with teacher.source: train", **untold})
 
 
 if __name__ == "__main__":

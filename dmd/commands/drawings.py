@@ -19,7 +19,7 @@ COLUMNS = 10
 
 
 class Drawn(NamedTuple):
-    """Images in [-1, 1] on the CPU, their classes, and what one cost."""
+    """Images in [-1, 1] on the CPU, their classes or the places of their prompts, and what one cost."""
 
     images: Images
     labels: Labels | None

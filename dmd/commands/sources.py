@@ -94,7 +94,7 @@ def load_source(path: Path, wishes: Wishes) -> Source:
         return _one_step(path, wishes)
     _check_parts(index)
     if (path / "codec").is_dir():
-        raise ValueError(f"{path}: a teacher of latents, and only models of pixels can be drawn from here")
+        raise ValueError(f"{path}: a teacher of latents, which cannot be drawn from here")
     parts = (path / "unet", path / "scheduler") if (path / "unet").is_dir() else (path, path)
     if not (parts[0] / "config.json").is_file() or not (parts[1] / "scheduler_config.json").is_file():
         raise ValueError(
@@ -189,9 +189,9 @@ def _many_steps(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> Source:
-    _refuse_prompts(title, wishes)
     if teacher.autoencoder is not None:
-        raise ValueError(f"{title}: its network makes latents, and only models of pixels can be drawn from here")
+        raise ValueError(f"{title}: its network makes latents; of such, only generators of text can be drawn from here")
+    _refuse_prompts(title, wishes)
     config, scale = teacher.backbone.config, 1.0 if wishes.guidance is None else wishes.guidance
     embeddings = class_embeds(config)
     if num_classes is None and embeddings is not None:

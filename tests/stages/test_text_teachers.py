@@ -25,29 +25,17 @@ from dmd.runtime.files import file_sha256, load_json, load_tensors, save_json
 from stages import distill, evaluate, fetch, pairs, teacher
 from tests.models.tiny_text import HELD_OUT, PROMPTS, SCALE, pipeline
 from tests.stages.test_fetch import params, root
+from tests.stages.test_latent_teachers import BASE as OF_LATENTS
+from tests.stages.test_latent_teachers import STEPS
 
 __all__ = ["root"]  # a fixture
 
-STEPS, T_STAR = 4, 900
+T_STAR = 900
 SHAPE, LATENT = (1, 28, 28), (4, 16, 16)  # three halvings in all: padded to 32
-BASE: dict[str, Any] = {
-    "teacher__source": "given",
-    "teacher__schedule": None,
+BASE = OF_LATENTS | {
     "dataset__num_classes": None,
     "dataset__prompts": "prompts.csv",
-    "pairs__count": 4,
-    "pairs__batch_size": 3,
-    "pairs__solver": "ddim",
-    "pairs__num_steps": STEPS,
-    "evaluate__solver": "ddim",
-    "evaluate__num_steps": STEPS,
     "distill__generator_timesteps": [T_STAR],
-    "distill__batch_size": 2,
-    "distill__pairs_batch_size": 2,
-    "distill__steps": 1,
-    "distill__history_epochs": 1,
-    "distill__perceptual__resolution": 28,
-    "distill__snapshot_samples": 2,
 }
 
 

@@ -1,6 +1,7 @@
 """The generator and the teacher's denoiser as ONNX graphs, which onnxruntime runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,16 @@ def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     labels = {"labels": torch.zeros(2, dtype=torch.int64)} if conditional else {}
     eps = [torch.zeros_like(z) for _ in range(generator.nfe - 1)]
     batch = {0: torch.export.Dim("batch")}
-    torch.onnx.export(
-        generator.eval(),
-        (z,),
-        path,
-        kwargs={**labels, "eps": eps},
-        input_names=["z", *labels, *(f"eps_{k}" for k in range(1, generator.nfe))],
-        output_names=["images"],
-        dynamic_shapes={"z": batch, **dict.fromkeys(labels, batch), "eps": [batch] * len(eps)},
-        external_data=False,
-        verbose=False,
+    inputs = {**labels, "eps": eps}
+    shapes = {"z": batch, **dict.fromkeys(labels, batch), "eps": [batch] * len(eps)}
+    names = ["z", *labels, *(f"eps_{k}" for k in range(1, generator.nfe))]
+    write: Callable[..., Any] = partial(
+        torch.onnx.export, input_names=names, output_names=["images"], external_data=False, verbose=False
     )
+    write(generator.eval(), (z,), path, kwargs=inputs, dynamic_shapes=shapes)
+    if OnnxGenerator(path, threads=1).batch is not None:
+        # Python asked for the batch as a number, as `len(sample)` does: strict tracing reads that, and keeps it open.
+        write(torch.export.export(generator, (z,), inputs, dynamic_shapes=shapes, strict=True), (), path)
 
 
 def export_denoiser(denoiser: BaseDenoiser, shape: Sequence[int], path: Path, conditional: bool) -> None:
@@ -76,6 +76,12 @@ class OnnxGenerator:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    @property
+    def batch(self) -> int | None:
+        """The one size of a batch that the file takes; None for any."""
+        size = self._session.get_inputs()[0].shape[0]
+        return size if isinstance(size, int) else None
 
     def __call__(self, z: Images, labels: Labels | None = None, eps: Sequence[Images] = ()) -> Images:
         """Images from noise `z` ~ N(0, I), and `eps` of the further steps, on the CPU."""

@@ -13,13 +13,24 @@ from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.types import Images, Labels
 
+UNTRACED = "v_prediction", "flow"
+"""Predictions whose schedule is held to its law in each call, which a traced graph cannot."""
+
 
 def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     """Write `generator`, on the CPU, to `path`: inputs `z`, `labels` if it is conditional, `eps_1` …; output `images`.
 
     A generator of several steps has the noise of each step but the first as a further input, of z's shape. A batch may
     have any size, 1 included.
+
+    Raises:
+        ValueError: the network predicts v or a flow.
     """
+    if generator.denoiser.prediction_type in UNTRACED:
+        raise ValueError(
+            f"a network of prediction_type {generator.denoiser.prediction_type} cannot be written as ONNX yet: tracing "
+            "stops where its schedule is checked; draw with `dmd draw` or with its pipeline"
+        )
     z = torch.zeros(2, *image_shape(generator))
     labels = {"labels": torch.zeros(2, dtype=torch.int64)} if conditional else {}
     eps = [torch.zeros_like(z) for _ in range(generator.nfe - 1)]

@@ -32,6 +32,13 @@ def test_onnxruntime_draws_the_same_images(classes: int | None, timesteps: list[
         torch.testing.assert_close(exported(z, labels, eps), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_prediction_that_cannot_be_traced_is_refused(tmp_path: Path) -> None:
+    schedule = NoiseSchedule.from_betas(torch.linspace(1e-3, 0.1, 50, dtype=torch.float64))
+    generator = Generator(Denoiser(build_unet((1, 8, 8), None, (4, 8), 1, (4,), 2), schedule, "v_prediction"), [40])
+    with pytest.raises(ValueError, match="prediction_type v_prediction cannot be written as ONNX"):
+        export_onnx(generator, tmp_path / "generator.onnx", conditional=False)
+
+
 TALK = """
 import sys, torch
 from pathlib import Path

@@ -60,7 +60,7 @@ def main(
         step = place_average(config, checkpoint, staged)
         planned = config.teacher.training.steps if config.teacher.training else step
         command = f"python -m tools.ship_so_far {params} …/{checkpoint.name}, of {planned} updates"
-        ship(config, staged, {"command": command, "seconds": None, "device": None})
+        ship(config, staged, {"command": command, "seconds": None, "device": None}, num_sets=1)
 
 
 if __name__ == "__main__":

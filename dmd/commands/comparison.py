@@ -43,12 +43,12 @@ def load_run(revision: str, file: str, system: str, model: str) -> Run:
             f"{revision}: neither a revision with {file} and {metrics}, nor an experiment: {error}"
         ) from error
     for key in model.split("."):
-        scores = scores.get(key, {})
-    if not params or not scores:
+        scores = scores.get(key) if isinstance(scores, Mapping) else None
+    found = scores.items() if isinstance(scores, Mapping) else ()
+    numbers = {name: value for name, value in found if isinstance(value, int | float)}
+    if not params or not numbers:
         raise ValueError(f"{revision}: no scores of {model!r} in {metrics}, or no {file}; run the pipeline there")
-    return Run(
-        revision, flat(params), {name: value for name, value in scores.items() if not isinstance(value, Mapping)}
-    )
+    return Run(revision, flat(params), numbers)
 
 
 def params_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -118,6 +118,6 @@ def markdown(params: pd.DataFrame, scores: pd.DataFrame, level: float) -> str:
 def write_tables(out: Path, text: str, params: pd.DataFrame, scores: pd.DataFrame) -> None:
     """Write the text to OUT.md, the long table of scores to OUT.csv and the params that differ to OUT-params.csv."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".md").write_text(text, encoding="utf-8")
-    scores.to_csv(out.with_suffix(".csv"), index=False, float_format="%.6g")
-    params.to_csv(out.with_name(f"{out.stem}-params.csv"))
+    out.with_name(f"{out.name}.md").write_text(text, encoding="utf-8")
+    scores.to_csv(out.with_name(f"{out.name}.csv"), index=False, float_format="%.6g")
+    params.to_csv(out.with_name(f"{out.name}-params.csv"))

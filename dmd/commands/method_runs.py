@@ -1,5 +1,6 @@
 """Runs of recipes at one cost: as many updates of each as the same number of network passes buys."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,19 +13,22 @@ from dmd.commands.arguments import require
 from dmd.commands.overrides import override
 from dmd.commands.recipes import load_recipe
 from dmd.commands.scorer import Scorer
+from dmd.commands.short_runs import base_hash
 from dmd.commands.table import read_rows, write_rows
 from dmd.distill.passes import passes_per_step
 from dmd.evaluate.snapshots import snapshot_table
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import load_tensors
 from dmd.runtime.places import Places
-from dmd.runtime.work_folder import finish
+from dmd.runtime.work_folder import alone_in, finish
 from stages.distill import prepare
 
 CURVE_POINTS = 6
 """Of the distance through a run."""
 
 Row = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 def compare_methods(
@@ -33,20 +37,26 @@ def compare_methods(
     """Run each recipe with each seed, but for those that the table has; returns all of its rows.
 
     Raises:
-        ValueError: a recipe is unknown or refused by the params, before any runs; or there are no pairs yet.
+        ValueError: a recipe is unknown or refused by the params, before any runs; there are no pairs yet; or the table
+            has rows of another teacher, other params, passes or samples.
     """
     configs = {(name, seed): recipe_config(params, name, seed, passes, samples) for name in recipes for seed in seeds}
     require(Places(load_config(params).system).pairs, "pairs")
     curves = table.with_name(f"{table.stem}_curves.csv")
-    rows, points = read_rows(table, "recipe"), read_rows(curves, "recipe")
+    rows, points = read_rows(table, "base"), read_rows(curves, "recipe")
+    key = {"base": base_hash(load_config(params)), "asked_passes": passes, "samples": samples}
+    others = [row for row in rows if any(row.get(name) != value for name, value in key.items())]
+    if others:
+        raise ValueError(f"{table}: has rows of another teacher, other params, passes or samples; name another table")
     for (name, seed), config in configs.items():
         if any(row["recipe"] == name and row["seed"] == seed for row in rows):
             continue
         row, curve = run_recipe(name, config, samples)
-        rows.append(row)
+        rows.append({**row, **key})
         points += curve
         write_rows(table, rows)
-        write_rows(curves, points)
+        if points:
+            write_rows(curves, points)
     return rows
 
 
@@ -70,19 +80,25 @@ def step_passes(config: Config) -> float:
 
 
 def run_recipe(name: str, config: Config, samples: int) -> tuple[Row, list[Row]]:
-    """Distil and score: the run's row, and a row for each point of its curve."""
-    run, began = prepare(config), time.process_time()
-    run.run()
-    seconds = time.process_time() - began
-    scorer = Scorer(config, samples)
-    with tempfile.TemporaryDirectory() as folder:
-        run.save(Path(folder))
-        found = snapshot_table(scorer.setup, load_tensors(Path(folder) / "snapshots.safetensors"))
-    scores = scorer.score_model(run.distiller.student.generator, name)
-    finish(run.work)
+    """Distil and score: the run's row, and a row for each point of its curve; no scores where it was not finite."""
     total = config.distill.steps * step_passes(config)
     facts = {"recipe": name, "seed": config.seed, "alpha": config.alpha, "guidance_scale": config.guidance_scale}
-    row = {**facts, "steps": config.distill.steps, "network_passes": total, "cpu_seconds": seconds}
+    row = {**facts, "steps": config.distill.steps, "network_passes": total}
+    run, began = prepare(config), time.process_time()
+    with alone_in(run.work):
+        try:
+            run.run()
+        except FloatingPointError as error:
+            logger.warning("%s, seed %d, has no scores: %s", name, config.seed, error)
+            finish(run.work)
+            return row, []
+        row["cpu_seconds"] = time.process_time() - began
+        scorer = Scorer(config, samples)
+        with tempfile.TemporaryDirectory() as folder:
+            run.save(Path(folder))
+            found = snapshot_table(scorer.setup, load_tensors(Path(folder) / "snapshots.safetensors"))
+        scores = scorer.score_model(run.distiller.student.generator, name)
+        finish(run.work)
     curve = pd.DataFrame({"network_passes": found["step"] * step_passes(config), **found})
     points = [
         {"recipe": name, "seed": config.seed, **{str(k): v for k, v in p.items()}} for p in curve.to_dict("records")

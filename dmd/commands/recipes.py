@@ -37,19 +37,21 @@ def load_recipe(name: str) -> Recipe:
     return values
 
 
-def experiment_command(recipe: Recipe, name: str, more: Sequence[str]) -> list[str]:
-    """`dvc exp run` with the recipe's params and then `more`, to be run beside a params file."""
+def experiment_command(recipe: Recipe, name: str, more: Sequence[str], temp: bool) -> list[str]:
+    """`dvc exp run` with the recipe's params and then `more`, to be run beside a params file; in a copy if `temp`."""
     changes = [f"{key}={_hydra(value)}" for key, value in recipe.items()]
     sets = [part for change in (*changes, *more) for part in ("-S", change)]
-    return ["dvc", "exp", "run", "--name", name, *sets]
+    return ["dvc", "exp", "run", *(["--temp"] if temp else []), "--name", name, *sets]
 
 
 def run_experiment(command: Sequence[str], params: Path) -> int:
     """Run it where the params file lies; returns DVC's exit code.
 
     Raises:
-        ValueError: there is no dvc.yaml beside the params file.
+        ValueError: there is no dvc.yaml beside the params file, or that reads another one.
     """
+    if params.name != "params.yaml":
+        raise ValueError(f"{params}: the pipeline beside it reads params.yaml; name that, or set what differs with -S")
     if not (params.parent / "dvc.yaml").is_file():
         raise ValueError(f"{params}: there is no dvc.yaml beside it; name the params file of a system")
     return subprocess.run(command, cwd=params.parent, check=False).returncode

@@ -20,7 +20,8 @@ class Scorer:
     """A system's set-up, and the few scores that tables show."""
 
     def __init__(self, config: Config, samples: int, teacher: Path | None = None) -> None:
-        """Read what `fetch` left for the params; `samples` from the evaluation's noises are drawn of each model.
+        """Read what `fetch` left for the params; of each model sets of `samples` are drawn from the
+        evaluation's noises.
 
         `teacher` is a folder in place of the system's own.
         """

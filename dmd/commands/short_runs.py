@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from dmd.commands.table import read_rows, write_rows
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import folder_sha256
 from dmd.runtime.places import Places
-from dmd.runtime.work_folder import finish
+from dmd.runtime.work_folder import alone_in, finish
 from stages.distill import prepare
 
 Row = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 def check_axes(combinations: Iterable[Mapping[str, Any]]) -> None:
@@ -36,11 +39,20 @@ def check_axes(combinations: Iterable[Mapping[str, Any]]) -> None:
 
 
 def distil_and_score(config: Config) -> dict[str, Any]:
-    """One distillation from start to end; its scores and seconds by name. Nothing of it is kept."""
+    """One distillation from start to end; its scores and seconds by name, none of one whose losses are not finite.
+
+    Nothing of it is kept.
+    """
     run = prepare(config)
-    run.run()
-    scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.student.generator, "score")
-    finish(run.work)
+    with alone_in(run.work):
+        try:
+            run.run()
+        except FloatingPointError as error:
+            logger.warning("no scores: %s", error)
+            finish(run.work)
+            return {}
+        scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.student.generator, "score")
+        finish(run.work)
     scores.pop("num_samples")  # a column that the table has
     return {**scores, "seconds": run.seconds}
 

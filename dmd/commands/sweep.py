@@ -16,7 +16,7 @@ def sweep(
             help="key=value,value…; keys `alpha` and `distill.…`; given again, they make a grid.", show_default=False
         ),
     ],
-    samples: Annotated[int, typer.Option(help="Samples a row.", min=2)] = 2000,
+    samples: Annotated[int, typer.Option(help="Samples in each of three sets.", min=2)] = 2000,
 ) -> None:
     """Try params by short distillations, over a grid of their values.
 

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import typer
 
+from dmd.runtime.files import whole_file
+
 
 def read_rows(path: Path, text: str) -> list[dict[str, Any]]:
     """Rows that a table has already, none where there is no file; the column `text` is read as text."""
@@ -17,9 +19,10 @@ def read_rows(path: Path, text: str) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows, their folder made if missing."""
+    """Write the rows, whole or not at all, their folder made if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
+    with whole_file(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -47,8 +47,8 @@ ROWS = [
 ]
 """What is drawn unless `--row` says otherwise: solver, steps, and the spacing where it is not `trailing`."""
 
-EXACT_ROWS = ["ddim 100", "ddim 1000"]
-"""Drawn besides, for the first `--exact` noises alone: a thousand steps take their time."""
+EXACT_ROWS = ["ddim 100"]
+"""Drawn besides, and the exact solution, for the first `--exact` noises alone: a thousand steps take their time."""
 
 
 class Setting(NamedTuple):
@@ -80,9 +80,16 @@ class Bench:
         self.config, self.scorer = config, Scorer(config, config.evaluate.num_samples, teacher)
         self.teacher = Teacher.load(teacher)
         self.sha256 = folder_sha256(teacher)[:8]
-        edm = is_karras(self.teacher.scheduler_config)
-        self.exact_solution = (without_betas(EXACT[0]), EXACT[1]) if edm else EXACT
+        edm, solver = is_karras(self.teacher.scheduler_config), EXACT[0]
+        most = min(EXACT[1], self.teacher.schedule.num_timesteps)
+        self.exact_solution = without_betas(solver) if edm else solver, most
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
+
+    def check(self, setting: Setting) -> None:
+        """Refuse steps that the teacher's schedule does not have, with a `ValueError` that names them."""
+        values = {**setting._asdict(), "batch_size": 1}
+        del values["guidance_scale"]
+        Sampling.model_validate(values).check_timesteps(self.teacher.schedule.num_timesteps, "--row")
 
     def _solve(self, setting: Setting, z: Latents, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
@@ -135,7 +142,9 @@ def choose(config: Config, scale: float, samples: int, sets: int, exact: int) ->
 
     Of an EDM teacher, those rows that need no betas.
     """
-    own, rows, exact_rows = config.evaluate, ROWS, EXACT_ROWS
+    own, rows, schedule = config.evaluate, ROWS, config.teacher.schedule
+    most = EXACT[1] if schedule is None else min(EXACT[1], schedule.num_train_timesteps)
+    exact_rows = [*EXACT_ROWS, f"{EXACT[0]} {most}"]
     if isinstance(config.teacher.schedule, KarrasSchedule):
         rows, exact_rows = ([without_betas(text) for text in texts] for texts in (rows, exact_rows))
         rows = [text for text in rows if text.split()[0] in ANY_SCHEDULE]
@@ -173,9 +182,11 @@ def fill_table(config: Config, path: Path, plans: Sequence[Plan], exact: int) ->
     noises.
 
     Raises:
-        ValueError: there is no teacher yet.
+        ValueError: there is no teacher yet, or its schedule has not the steps of a row; before any is drawn.
     """
     bench = Bench(config, require(Places(config.system).teacher, "teacher"))
+    for setting, *_ in plans:
+        bench.check(setting)
     rows = [known for known in read_rows(path, "teacher") if known.get("teacher") == bench.sha256]
     for setting, count, num_sets in plans:
         key = setting._asdict() | {"num_samples": count, "num_sets": num_sets}

@@ -1,6 +1,6 @@
 """The one-step generator before distillation over its timestep t*: one call of the teacher's network, scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from dmd.params.config import Config
 from dmd.runtime.places import Places
 
 
-def timestep_rows(config: Config, timesteps: Sequence[int], samples: int) -> list[dict[str, Any]]:
-    """Scores of `samples` images drawn with one call at each timestep.
+def timestep_rows(config: Config, timesteps: Sequence[int], samples: int) -> Iterator[dict[str, Any]]:
+    """Scores of images drawn with one call at each timestep, over sets of `samples`, row by row.
 
     Raises:
         ValueError: there is no teacher yet.
@@ -27,9 +27,8 @@ def timestep_rows(config: Config, timesteps: Sequence[int], samples: int) -> lis
     if outside:
         raise typer.BadParameter(f"--timesteps {', '.join(outside)}: the teacher's are 0 … {last}")
     scorer = Scorer(config, samples)
-    rows: list[dict[str, Any]] = []
     for timestep in timesteps:
         generator = Generator(teacher.denoiser, timestep).to(scorer.device)
         with torch.no_grad():
-            rows.append({"generator_timestep": timestep, **scorer.score_model(generator, f"t* = {timestep}")})
-    return rows
+            scores = scorer.score_model(generator, f"t* = {timestep}")
+        yield {"generator_timestep": timestep, **scores}

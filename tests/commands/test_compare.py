@@ -73,6 +73,23 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize("model", ["student.nfe", "student.nfe.more", "techer"])
+def test_what_is_no_model_is_refused(model: str) -> None:
+    with pytest.raises(ValueError, match=f"base: no scores of '{model}'"):
+        load_run("base", "params.yaml", yaml.safe_load(Path("params.yaml").read_text())["system"], model)
+
+
+def test_a_dot_in_the_name_of_the_tables_stays(repository: Path) -> None:
+    result = CliRunner().invoke(app, ["compare", "base", "better", "--out", "alpha-0.5"])
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in repository.glob("alpha-*")} == {
+        "alpha-0.5.md",
+        "alpha-0.5.csv",
+        "alpha-0.5-params.csv",
+    }
+
+
 def test_table_of_revisions(repository: Path) -> None:
     result = CliRunner().invoke(app, ["compare", "base", "better", "workspace", "--out", "out/table"])
     assert result.exit_code == 0, result.output

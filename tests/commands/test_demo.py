@@ -86,6 +86,22 @@ def test_a_system_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path
         find_config("celebb")
 
 
+def test_another_systems_half_written_params_are_no_matter_and_a_name_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"half": "system: half\n", "broken": "system: [", "double": "system: mnist-small\n"}.items():
+        (tmp_path / "pipelines" / name).mkdir(parents=True)
+        (tmp_path / "pipelines" / name / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"is the system of params\.yaml, pipelines/double/params\.yaml"):
+        find_config("mnist-small")
+    shutil.rmtree(tmp_path / "pipelines" / "double")
+    assert find_config("mnist-small").system == "mnist-small"
+    with pytest.raises(ValueError, match="is no system here; these are: mnist-small, half"):
+        find_config("broken")
+
+
 def test_files_are_served_as_browsers_want_them(tmp_path: Path) -> None:
     """A module of another type than JavaScript is refused, WebAssembly of another type is compiled late."""
     for name in ("index.html", "a.mjs", "b.js", "c.wasm"):

@@ -1,11 +1,13 @@
 """A sweep's rows belong to a base: what changes a distillation changes its name, what does not leaves it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from dmd.commands import method_runs, short_runs
 from dmd.commands.overrides import flat, grid, override
 from dmd.commands.short_runs import base_hash
 from dmd.commands.sweep import sweep
@@ -79,3 +81,42 @@ def test_nested_params_have_dotted_keys_and_the_values_that_they_had() -> None:
     assert found == {"a": None, "b.c": 1, "b.d.e": [1, {"f": 2}], "b.d.g": True, "i": 10**20, "j": "0042"}
     assert [type(found[key]) for key in ("b.c", "b.d.g", "i", "j")] == [int, bool, int, str]
     assert flat({}) == {}
+
+
+class Diverging:
+    """A run that is not finite, in a work folder of its own."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+
+    def run(self) -> None:
+        raise FloatingPointError("step 3: loss is nan")
+
+
+def test_a_run_that_is_not_finite_has_a_row_without_scores_and_the_others_go_on(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "mnist-small" / "pairs").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr(short_runs, "prepare", lambda changed: Diverging(tmp_path / "work"))
+    rows = short_runs.fill_table(PARAMS, tmp_path / "table.csv", [{"alpha": 1.0}, {"alpha": 2.0}], 20)
+    assert [row["changes"] for row in rows] == ["alpha 1.0", "alpha 2.0"]
+    assert rows[0] == {"changes": "alpha 1.0", "base": base_hash(config), "samples": 20}
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_table_of_methods_has_one_base(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "mnist-small" / "pairs").mkdir(parents=True)
+    shutil.copytree(PARAMS.parent / "recipes", tmp_path / "recipes")
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr(method_runs, "prepare", lambda changed: Diverging(tmp_path / "work"))
+    table = tmp_path / "methods.csv"
+    (row,) = method_runs.compare_methods(PARAMS, table, ["dmd-ttur"], [0], 48e3, 20)
+    assert (row["base"], row["asked_passes"], row["samples"]) == (base_hash(config), 48e3, 20)
+    assert method_runs.compare_methods(PARAMS, table, ["dmd-ttur"], [0], 48e3, 20)[0]["recipe"] == "dmd-ttur"
+    for passes, samples in ((64e3, 20), (48e3, 30)):
+        with pytest.raises(ValueError, match="other params, passes or samples; name another table"):
+            method_runs.compare_methods(PARAMS, table, ["dmd-ttur"], [0], passes, samples)
+    Path("models", "mnist-small", "teacher", "weights").write_text("others")
+    with pytest.raises(ValueError, match=r"methods\.csv: has rows of another teacher"):
+        method_runs.compare_methods(PARAMS, table, ["dmd-ttur"], [0], 48e3, 20)

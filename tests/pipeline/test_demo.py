@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: webdriver.Chrome) ->
     models = {
         "student": lambda z, labels, _: generator(z, labels),
         "before": lambda z, labels, _: before(z, labels),
-        "teacher": lambda z, labels, calls: sample(guided, z, labels, SCHEDULER, "ddim", calls, spacing),
+        "teacher": lambda z, labels, calls: sample(guided, z, labels, SCHEDULER, "euler", calls, spacing),
     }
     with FileServer(folder, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

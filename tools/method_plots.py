@@ -55,14 +55,17 @@ def passes_picture(curves: pd.DataFrame) -> str:
 
 
 @mpl.rc_context(STYLE)
-def guidance_picture(teacher_steps: pd.DataFrame, methods: pd.DataFrame, scores: Mapping[str, Any]) -> str:
+def guidance_picture(
+    teacher_steps: pd.DataFrame, methods: pd.DataFrame, runs: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any]
+) -> str:
     """An SVG of the distance over class accuracy: under the teacher's curve a student beats its teacher.
 
     Args:
         teacher_steps: the table of `dmd steps`; its rows of enough samples are the curves, one for each solver and
             number of steps, each point named by its guidance scale.
         methods: the table of `dmd methods`; a point each recipe, the mean over its seeds.
-        scores: a metrics.json; its student is a larger point, the real test images a star.
+        runs: scores of the students of whole runs by name: larger points.
+        test: scores of the real test images: a star.
     """
     distance = table_distance(methods)
     figure = Figure(figsize=SIZE, layout="constrained")
@@ -76,8 +79,8 @@ def guidance_picture(teacher_steps: pd.DataFrame, methods: pd.DataFrame, scores:
     for name, row in found[~far].iterrows():
         colour = recipe_styles(found.index)[str(name)]["color"]
         names.append(_draw_point(axis, row.to_dict(), distance, str(name), color=colour, marker="o", markersize=5))
-    run, test = scores["student"], scores["data"]["test"]
-    names.append(_draw_point(axis, run, distance, "the run in git", color=INK, marker="o", markersize=9))
+    for name, run in runs.items():
+        names.append(_draw_point(axis, run, distance, name, color=INK, marker="o", markersize=9))
     names.append(_draw_point(axis, test, distance, "real test images", color=INK, marker="*", markersize=11))
     axis.set(yscale="log", xlabel="class accuracy", ylabel=distance)
     for place in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):

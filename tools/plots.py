@@ -41,7 +41,11 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     if methods.is_file():
         drawn["methods"] = passes_picture(pd.read_csv(methods.with_name("methods_curves.csv")))
         teacher_steps, scores = pd.read_csv(tables / "teacher_steps.csv"), load_json(metrics / "metrics.json")
-        drawn["guidance"] = guidance_picture(teacher_steps, pd.read_csv(methods), scores)
+        runs = {"the run in git": scores["student"]}
+        longer = data / "runs" / f"{system}-longer.json"
+        if longer.is_file():
+            runs["the longer run"] = load_json(longer)["student"]
+        drawn["guidance"] = guidance_picture(teacher_steps, pd.read_csv(methods), runs, scores["data"]["test"])
     return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
 
 

@@ -1,9 +1,10 @@
 """A commit on the Hugging Face Hub, and what is said where the Hub refuses it, fails or is none."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePosixPath
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported, when asked for
 
@@ -41,7 +42,8 @@ def check_name(repository: str) -> None:
 def commit_files(repository: str, files: Mapping[str, Content], private: bool, message: str) -> str:
     """Commit the files by their names, all at once, and return the commit's address; the repository is made if needed.
 
-    One `create_commit`, since `upload_folder` may cut what takes long into several commits.
+    What a publication before left in the folders of these files, and is none of them, goes in the same commit; files
+    beside these folders stay. One `create_commit`, since `upload_folder` may cut what takes long into several commits.
 
     Raises:
         ValueError: there is no token, a private repository is asked for and it is public, or the Hub did not take it.
@@ -49,16 +51,26 @@ def commit_files(repository: str, files: Mapping[str, Content], private: bool, m
     if get_token() is None:
         raise ValueError("there is no token for the Hub: log in with `hf auth login`, or set HF_TOKEN")
     api = HfApi()
-    operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+    added = [CommitOperationAdd(name, content) for name, content in files.items()]
     try:
         api.create_repo(repository, private=private or None, exist_ok=True)
-        is_public = private and not api.model_info(repository).private
-        address = None if is_public else api.create_commit(repository, operations, commit_message=message).commit_url
+        found = api.model_info(repository)
+        removed = map(CommitOperationDelete, _left(files, [file.rfilename for file in found.siblings or ()]))
+        taken = not private or found.private
+        address = (
+            api.create_commit(repository, [*added, *removed], commit_message=message).commit_url if taken else None
+        )
     except Exception as error:  # those of the client's transport have no common class
         raise ValueError(f"{repository}: {explain(error)}") from error
     if address is None:
         raise ValueError(f"{repository} is there and public: make it private in its settings, or leave --private away")
     return address
+
+
+def _left(files: Collection[str], there: Iterable[str]) -> list[str]:
+    """Those that are there, in folders of `files` or below, and are none of them."""
+    folders = {PurePosixPath(name).parts[0] for name in files if "/" in name}
+    return [name for name in there if name not in files and "/" in name and PurePosixPath(name).parts[0] in folders]
 
 
 def explain(error: BaseException) -> str:

@@ -73,7 +73,12 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/commit/main"):
             hub.commits.append([json.loads(line) for line in body.splitlines()])
             return {"commitUrl": f"{address}/org/name/commit/{OID}", "commitOid": OID, "pullRequestUrl": None}
-        return {"id": "org/name", "private": hub.private, "sha": OID, "siblings": []}
+        return {
+            "id": "org/name",
+            "private": hub.private,
+            "sha": OID,
+            "siblings": [{"rfilename": name} for name in hub.there],
+        }
 
     def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -89,9 +94,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve() -> Iterator[ThreadingHTTPServer]:
-    """A running Hub: `.asked`, `.tokens`, `.created`, `.commits`, `.large` files; `.private`; `.faults` by request."""
+    """A running Hub: `.asked`, `.tokens`, `.created`, `.commits`, `.large` files; `.private`, `.there`, `.faults`."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as hub:
-        hub.daemon_threads, hub.private = True, False
+        hub.daemon_threads, hub.private, hub.there = True, False, []
         hub.asked, hub.tokens, hub.created, hub.commits, hub.large, hub.faults = [], set(), [], [], {}, {}
         threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True).start()
         yield hub

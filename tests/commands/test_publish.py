@@ -191,6 +191,13 @@ def test_what_the_hub_refuses_or_answers_wrongly_is_one_line_with_a_cure(
     assert hub.commits == []
 
 
+def test_what_a_publication_before_left_goes_and_what_is_not_of_it_stays(hub: ThreadingHTTPServer) -> None:
+    hub.there = ["unet/old.safetensors", "unet/config.json", "lora/adapter.safetensors", "notes.md", ".gitattributes"]
+    commit_files("org/name", {"unet/config.json": b"{}", "README.md": b"card"}, False, "Publish")
+    (lines,) = hub.commits
+    assert [line["value"]["path"] for line in lines if line["key"] == "deletedFile"] == ["unet/old.safetensors"]
+
+
 def test_a_public_repository_is_not_taken_for_a_private_one(hub: ThreadingHTTPServer) -> None:
     with pytest.raises(ValueError, match="org/name is there and public"):
         commit_files("org/name", {"a.txt": b"a"}, True, "Publish")

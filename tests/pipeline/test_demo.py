@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
+from torch import Tensor
 
 from dmd.commands.demo_folder import build_folder
 from dmd.commands.file_server import FileServer
+from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.guidance import with_guidance
 from dmd.diffusion.sampler import sample
@@ -48,6 +51,24 @@ class Site:
     """Noise, labels and the teacher's calls → images."""
 
 
+def ddim(denoiser: BaseDenoiser, z: Tensor, labels: Tensor, calls: int, spacing: str) -> Tensor:
+    """DDIM (Song et al. 2021, eq. 12, sigma 0), each step to the timestep that follows; as diffusers' where it can be.
+
+    diffusers steps by T // calls, which is not what follows where calls do not divide T.
+    """
+    scheduler = DDIMScheduler.from_config(SCHEDULER, timestep_spacing=spacing)
+    scheduler.set_timesteps(calls)
+    alphas_bar, x = scheduler.alphas_cumprod, z
+    for t, after in itertools.pairwise([*scheduler.timesteps, None]):
+        x0 = denoiser(x, t.expand(len(z)), labels)
+        here, there = alphas_bar[t], alphas_bar[after] if after is not None else torch.tensor(1.0)
+        eps = (x - here.sqrt() * x0) / (1 - here).sqrt()
+        x = there.sqrt() * x0.clamp(-1, 1) + (1 - there).sqrt() * eps
+    if SCHEDULER["num_train_timesteps"] % calls == 0:
+        torch.testing.assert_close(x, sample(denoiser, z, labels, SCHEDULER, "ddim", calls, spacing), atol=1e-4, rtol=0)
+    return x
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, browser: webdriver.Chrome) -> Iterator[Site]:
     config = load_config(ROOT / "params.yaml")
@@ -70,7 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: webdriver.Chrome) ->
     models = {
         "student": lambda z, labels, _: generator(z, labels),
         "before": lambda z, labels, _: before(z, labels),
-        "teacher": lambda z, labels, calls: sample(guided, z, labels, SCHEDULER, "euler", calls, spacing),
+        "teacher": lambda z, labels, calls: ddim(guided, z, labels, calls, spacing),
     }
     with FileServer(folder, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

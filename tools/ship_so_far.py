@@ -13,14 +13,12 @@ from typing import Annotated
 import typer
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dmd.datasets.registry import load_dataset
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import save_json
-from dmd.runtime.places import Places
-from dmd.teacher.trainer import TeacherTrainer
 from stages.command.cli import keep_freed_memory
-from stages.teacher import fresh, keep, summary
+from stages.teacher import keep, summary
 from tools.ship_teacher import ship
+from tools.teacher_trials import build_trainer, recipe_of
 
 
 def place_average(config: Config, checkpoint: Path, out: Path) -> int:
@@ -29,14 +27,11 @@ def place_average(config: Config, checkpoint: Path, out: Path) -> int:
     Raises:
         ValueError: the params do not train their teacher, it has BatchNorm, or the checkpoint is broken.
     """
-    if config.teacher.source != "train" or config.teacher.training is None:
+    if config.teacher.source != "train":
         raise ValueError(f"{config.file}: teacher.source is {config.teacher.source}, and nothing is trained; set train")
-    pixels, labels = load_dataset(config.dataset.name, Places(config.system).dataset, "train")
-    teacher, conditional = fresh(config), config.dataset.num_classes is not None
+    teacher, trainer = build_trainer(config)
     if any(isinstance(module, _BatchNorm) for module in teacher.backbone.modules()):
         raise ValueError(f"{config.file}: BatchNorm's statistics are estimated when a training ends; let it end")
-    recipe = config.teacher.training
-    trainer = TeacherTrainer(teacher.denoiser, pixels, labels if conditional else None, recipe, config.seed)
     with TemporaryDirectory() as folder:  # this checkpoint alone, whatever the training writes beside it
         shutil.copytree(checkpoint, Path(folder, checkpoint.name))
         step, losses = trainer.state.resume(Path(folder))
@@ -57,9 +52,8 @@ def main(
     config = load_config(params)
     with TemporaryDirectory() as folder:
         staged = Path(folder, "teacher")
-        step = place_average(config, checkpoint, staged)
-        planned = config.teacher.training.steps if config.teacher.training else step
-        command = f"python -m tools.ship_so_far {params} …/{checkpoint.name}, of {planned} updates"
+        place_average(config, checkpoint, staged)
+        command = f"python -m tools.ship_so_far {params} …/{checkpoint.name}, of {recipe_of(config).steps} updates"
         ship(config, staged, {"command": command, "seconds": None, "device": None}, num_sets=1)
 
 

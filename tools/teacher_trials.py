@@ -20,6 +20,7 @@ from dmd.commands.overrides import grid, override
 from dmd.commands.table import print_rows, read_rows, write_rows
 from dmd.commands.teacher_steps import Bench, Setting
 from dmd.datasets.registry import load_dataset
+from dmd.models.teacher import Teacher
 from dmd.params.config import Config
 from dmd.params.teacher import Training
 from dmd.runtime.places import Places
@@ -40,11 +41,16 @@ def recipe_of(config: Config) -> Training:
     return config.teacher.training
 
 
+def build_trainer(config: Config) -> tuple[Teacher, TeacherTrainer]:
+    """A fresh teacher of pixels and what trains it, on the images that `fetch` left."""
+    pixels, labels = load_dataset(config.dataset.name, Places(config.system).dataset, "train")
+    teacher, known = fresh(config), labels if config.dataset.num_classes is not None else None
+    return teacher, TeacherTrainer(teacher.denoiser, pixels, known, recipe_of(config), config.seed)
+
+
 def updates_within(config: Config, seconds: float) -> int:
     """How many updates take about so long: by the median of a few, on fresh weights."""
-    pixels, labels = load_dataset(config.dataset.name, Places(config.system).dataset, "train")
-    conditional = labels if config.dataset.num_classes is not None else None
-    trainer = TeacherTrainer(fresh(config).denoiser, pixels, conditional, recipe_of(config), config.seed)
+    _, trainer = build_trainer(config)
     marks = [time.monotonic()]
     for step in range(TIMED):
         trainer.update(step)
@@ -65,7 +71,8 @@ def main(
     rows = read_rows(table, "changes")
     for changes in grid(axis):
         name = ", ".join(f"{key.removeprefix('teacher.')} {value}" for key, value in changes.items())
-        if any(row["changes"] == name and row["asked_seconds"] == seconds for row in rows):
+        asked = {"changes": name, "asked_seconds": seconds, "num_samples": samples}
+        if any(all(row[key] == value for key, value in asked.items()) for row in rows):
             continue
         config = override(params, changes)
         steps = updates_within(config, seconds)

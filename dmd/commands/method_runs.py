@@ -1,6 +1,5 @@
 """Runs of recipes at one cost: as many updates of each as the same number of network passes buys."""
 
-import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,22 +12,19 @@ from dmd.commands.arguments import require
 from dmd.commands.overrides import override
 from dmd.commands.recipes import load_recipe
 from dmd.commands.scorer import Scorer
-from dmd.commands.short_runs import base_hash
+from dmd.commands.short_runs import base_hash, distilled
 from dmd.commands.table import read_rows, write_rows
 from dmd.distill.passes import passes_per_step
 from dmd.evaluate.snapshots import snapshot_table
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import load_tensors
 from dmd.runtime.places import Places
-from dmd.runtime.work_folder import alone_in, finish
 from stages.distill import prepare
 
 CURVE_POINTS = 6
 """Of the distance through a run."""
 
 Row = dict[str, Any]
-
-logger = logging.getLogger(__name__)
 
 
 def compare_methods(
@@ -84,13 +80,9 @@ def run_recipe(name: str, config: Config, samples: int) -> tuple[Row, list[Row]]
     total = config.distill.steps * step_passes(config)
     facts = {"recipe": name, "seed": config.seed, "alpha": config.alpha, "guidance_scale": config.guidance_scale}
     row = {**facts, "steps": config.distill.steps, "network_passes": total}
-    run, began = prepare(config), time.process_time()
-    with alone_in(run.work):
-        try:
-            run.run()
-        except FloatingPointError as error:
-            logger.warning("%s, seed %d, has no scores: %s", name, config.seed, error)
-            finish(run.work)
+    prepared, began = prepare(config), time.process_time()
+    with distilled(prepared) as run:
+        if run is None:
             return row, []
         row["cpu_seconds"] = time.process_time() - began
         scorer = Scorer(config, samples)
@@ -98,7 +90,6 @@ def run_recipe(name: str, config: Config, samples: int) -> tuple[Row, list[Row]]
             run.save(Path(folder))
             found = snapshot_table(scorer.setup, load_tensors(Path(folder) / "snapshots.safetensors"))
         scores = scorer.score_model(run.distiller.student.generator, name)
-        finish(run.work)
     curve = pd.DataFrame({"network_passes": found["step"] * step_passes(config), **found})
     points = [
         {"recipe": name, "seed": config.seed, **{str(k): v for k, v in p.items()}} for p in curve.to_dict("records")

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dmd.commands.arguments import require
 from dmd.commands.overrides import override
 from dmd.commands.scorer import Scorer
 from dmd.commands.table import read_rows, write_rows
+from dmd.distill.loop import Distillation
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import folder_sha256
 from dmd.runtime.places import Places
@@ -43,18 +45,29 @@ def distil_and_score(config: Config) -> dict[str, Any]:
 
     Nothing of it is kept.
     """
-    run = prepare(config)
+    with distilled(prepare(config)) as run:
+        if run is None:
+            return {}
+        scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.student.generator, "score")
+    scores.pop("num_samples")  # a column that the table has
+    return {**scores, "seconds": run.seconds}
+
+
+@contextmanager
+def distilled(run: Distillation) -> Iterator[Distillation | None]:
+    """The run from start to end, or None if a loss is not finite.
+
+    What it has worked goes where the block ends without an error.
+    """
+    finite = True
     with alone_in(run.work):
         try:
             run.run()
         except FloatingPointError as error:
             logger.warning("no scores: %s", error)
-            finish(run.work)
-            return {}
-        scores = Scorer(config, config.evaluate.num_samples).score_model(run.distiller.student.generator, "score")
+            finite = False
+        yield run if finite else None
         finish(run.work)
-    scores.pop("num_samples")  # a column that the table has
-    return {**scores, "seconds": run.seconds}
 
 
 def base_hash(config: Config) -> str:

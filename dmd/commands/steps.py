@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dmd.commands.arguments import SETS, GrowingTable, ParamsFile
+from dmd.commands.arguments import SETS, GrowingTable, ParamsFile, require
 
 
 def steps(
@@ -35,8 +35,12 @@ def steps(
     from dmd.commands.table import print_rows
     from dmd.commands.teacher_steps import choose, fill_table, read_setting
     from dmd.params.config import load_config
+    from dmd.runtime.handed import read_json
+    from dmd.runtime.places import Places
 
     config = load_config(params)
+    scheduler = read_json(require(Places(config.system).teacher, "teacher") / "scheduler_config.json")
+    total = scheduler["num_train_timesteps"]
     scale = config.guidance_scale if guidance is None else guidance
     plans = [(read_setting(text, scale), samples, sets) for text in row or []]
-    print_rows(fill_table(config, table, plans or choose(config, scale, samples, sets, exact), exact))
+    print_rows(fill_table(config, table, plans or choose(config, total, scale, samples, sets, exact), exact))

@@ -19,7 +19,9 @@ def find_config(system: str) -> Config:
     found = [path for path, name in named.items() if name == system]
     if not found:
         known = ", ".join(name for name in named.values() if name) or "none"
-        raise ValueError(f"{system!r} is no system here; these are: {known}")
+        broken = ", ".join(str(path) for path, name in named.items() if name is None)
+        unread = f"; not to be read: {broken}" if broken else ""
+        raise ValueError(f"{system!r} is no system here; these are: {known}{unread}")
     if len(found) > 1:
         raise ValueError(f"{system!r} is the system of {', '.join(map(str, found))}; give each a name of its own")
     return load_config(found[0])

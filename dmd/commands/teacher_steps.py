@@ -85,12 +85,6 @@ class Bench:
         self.exact_solution = without_betas(solver) if edm else solver, most
         self.work = work_folder("steps_table", [teacher], {"seed": config.seed})
 
-    def check(self, setting: Setting) -> None:
-        """Refuse steps that the teacher's schedule does not have, with a `ValueError` that names them."""
-        values = {**setting._asdict(), "batch_size": 1}
-        del values["guidance_scale"]
-        Sampling.model_validate(values).check_timesteps(self.teacher.schedule.num_timesteps, "--row")
-
     def _solve(self, setting: Setting, z: Latents, labels: Labels | None) -> Images:
         denoiser = with_guidance(self.teacher.denoiser, setting.guidance_scale, self.config.dataset.num_classes)
         x = sample(denoiser.to(self.scorer.device), z, labels, self.teacher.scheduler_config, *setting[1:])
@@ -137,14 +131,13 @@ class Bench:
         return {**row, "seconds_per_image": seconds}
 
 
-def choose(config: Config, scale: float, samples: int, sets: int, exact: int) -> list[Plan]:
+def choose(config: Config, total: int, scale: float, samples: int, sets: int, exact: int) -> list[Plan]:
     """What is drawn unless rows are named: ROWS, EXACT_ROWS, and the evaluation's solver without guidance.
 
-    Of an EDM teacher, those rows that need no betas.
+    Of an EDM teacher, those rows that need no betas. Its schedule has `total` timesteps.
     """
-    own, rows, schedule = config.evaluate, ROWS, config.teacher.schedule
-    most = EXACT[1] if schedule is None else min(EXACT[1], schedule.num_train_timesteps)
-    exact_rows = [*EXACT_ROWS, f"{EXACT[0]} {most}"]
+    own, rows = config.evaluate, ROWS
+    exact_rows = [*EXACT_ROWS, f"{EXACT[0]} {min(EXACT[1], total)}"]
     if isinstance(config.teacher.schedule, KarrasSchedule):
         rows, exact_rows = ([without_betas(text) for text in texts] for texts in (rows, exact_rows))
         rows = [text for text in rows if text.split()[0] in ANY_SCHEDULE]
@@ -175,6 +168,14 @@ def read_setting(text: str, scale: float) -> Setting:
     return Setting(scale, found.solver, found.num_steps, found.timestep_spacing)
 
 
+def check_steps(setting: Setting, total: int) -> None:
+    """Refuse steps that a schedule of `total` timesteps does not have, with a `ValueError` that names them."""
+    sampling = Sampling(
+        solver=setting.solver, num_steps=setting.num_steps, timestep_spacing=setting.timestep_spacing, batch_size=1
+    )
+    sampling.check_timesteps(total, "--row")
+
+
 def fill_table(config: Config, path: Path, plans: Sequence[Plan], exact: int) -> list[Row]:
     """Add the rows of `plans` that the table of `path` lacks to it, each as soon as it is there; all of its rows.
 
@@ -186,7 +187,7 @@ def fill_table(config: Config, path: Path, plans: Sequence[Plan], exact: int) ->
     """
     bench = Bench(config, require(Places(config.system).teacher, "teacher"))
     for setting, *_ in plans:
-        bench.check(setting)
+        check_steps(setting, bench.teacher.schedule.num_timesteps)
     rows = [known for known in read_rows(path, "teacher") if known.get("teacher") == bench.sha256]
     for setting, count, num_sets in plans:
         key = setting._asdict() | {"num_samples": count, "num_sets": num_sets}

@@ -98,7 +98,7 @@ def test_another_systems_half_written_params_are_no_matter_and_a_name_is_ones_ow
         find_config("mnist-small")
     shutil.rmtree(tmp_path / "pipelines" / "double")
     assert find_config("mnist-small").system == "mnist-small"
-    with pytest.raises(ValueError, match="is no system here; these are: mnist-small, half"):
+    with pytest.raises(ValueError, match=r": mnist-small, half; not to be read: pipelines/broken/params\.yaml"):
         find_config("broken")
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dmd.commands.teacher_steps import ROWS, Bench, Setting, choose, read_setting
-from dmd.models.teacher import Teacher
+from dmd.commands.teacher_steps import ROWS, Setting, check_steps, choose, read_setting
 from dmd.params.config import load_config
 from dmd.params.sampling import ANY_SCHEDULE
 
@@ -31,21 +30,19 @@ def test_a_row_that_the_params_would_refuse_is_refused(text: str) -> None:
 
 
 def test_the_choice_for_an_edm_teacher_needs_no_betas() -> None:
-    plans = choose(load_config(ROOT / "pipelines/mnist-edm/params.yaml"), 1.25, 20, 2, 10)
+    plans = choose(load_config(ROOT / "pipelines/mnist-edm/params.yaml"), 1000, 1.25, 20, 2, 10)
     assert {setting.solver for setting, *_ in plans} == set(ANY_SCHEDULE)
     assert (Setting(1.25, "euler", 1000, "trailing"), 10, 1) in plans
     assert len(set(plans)) == len(plans)
 
 
 def test_the_exact_solution_has_no_more_steps_than_the_schedule() -> None:
-    plans = choose(load_config(ROOT / "pipelines/mnist/params.yaml"), 1.5, 20, 2, 10)
+    plans = choose(load_config(ROOT / "pipelines/mnist/params.yaml"), 400, 1.5, 20, 2, 10)
     assert (Setting(1.5, "ddim", 400, "trailing"), 10, 1) in plans
     assert max(setting.num_steps for setting, *_ in plans) == 400
 
 
 @pytest.mark.parametrize(("row", "words"), [("ddim 7", "does not divide"), ("heun 2000", "is above")])
 def test_steps_that_the_schedule_has_not_are_refused(row: str, words: str) -> None:
-    bench = object.__new__(Bench)
-    bench.teacher = Teacher.load(ROOT / "assets" / "mnist-small" / "teacher")
     with pytest.raises(ValueError, match=f"--row.num_steps {row.split()[1]} {words}"):
-        bench.check(read_setting(row, 1.0))
+        check_steps(read_setting(row, 1.0), 1000)

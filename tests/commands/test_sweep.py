@@ -11,6 +11,7 @@ from dmd.commands import method_runs, short_runs
 from dmd.commands.overrides import flat, grid, override
 from dmd.commands.short_runs import base_hash
 from dmd.commands.sweep import sweep
+from dmd.distill.loop import Distillation
 from dmd.params.config import Config, load_config
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -83,7 +84,7 @@ def test_nested_params_have_dotted_keys_and_the_values_that_they_had() -> None:
     assert flat({}) == {}
 
 
-class Diverging:
+class Diverging(Distillation):
     """A run that is not finite, in a work folder of its own."""
 
     def __init__(self, work: Path) -> None:

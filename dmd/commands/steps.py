@@ -39,8 +39,8 @@ def steps(
     from dmd.runtime.places import Places
 
     config = load_config(params)
-    scheduler = read_json(require(Places(config.system).teacher, "teacher") / "scheduler_config.json")
-    total = scheduler["num_train_timesteps"]
     scale = config.guidance_scale if guidance is None else guidance
     plans = [(read_setting(text, scale), samples, sets) for text in row or []]
+    scheduler = read_json(require(Places(config.system).teacher, "teacher") / "scheduler_config.json")
+    total = scheduler["num_train_timesteps"]
     print_rows(fill_table(config, table, plans or choose(config, total, scale, samples, sets, exact), exact))

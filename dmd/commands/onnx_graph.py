@@ -1,7 +1,6 @@
 """The generator and the teacher's denoiser as ONNX graphs, which onnxruntime runs."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,13 @@ from dmd.diffusion.denoiser import BaseDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.types import Images, Labels
 
-UNTRACED = "v_prediction", "flow"
-"""Predictions whose schedule is held to its law in each call, which a traced graph cannot."""
-
 
 def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     """Write `generator`, on the CPU, to `path`: inputs `z`, `labels` if it is conditional, `eps_1` …; output `images`.
 
     A generator of several steps has the noise of each step but the first as a further input, of z's shape. A batch may
     have any size, 1 included.
-
-    Raises:
-        ValueError: the network predicts v or a flow.
     """
-    if generator.denoiser.prediction_type in UNTRACED:
-        raise ValueError(
-            f"a network of prediction_type {generator.denoiser.prediction_type} cannot be written as ONNX yet: tracing "
-            "stops where its schedule is checked; draw with `dmd draw` or with its pipeline"
-        )
     z = torch.zeros(2, *image_shape(generator))
     labels = {"labels": torch.zeros(2, dtype=torch.int64)} if conditional else {}
     eps = [torch.zeros_like(z) for _ in range(generator.nfe - 1)]
@@ -38,13 +26,17 @@ def export_onnx(generator: Generator, path: Path, conditional: bool) -> None:
     inputs = {**labels, "eps": eps}
     shapes = {"z": batch, **dict.fromkeys(labels, batch), "eps": [batch] * len(eps)}
     names = ["z", *labels, *(f"eps_{k}" for k in range(1, generator.nfe))]
-    write: Callable[..., Any] = partial(
-        torch.onnx.export, input_names=names, output_names=["images"], external_data=False, verbose=False
+    torch.onnx.export(
+        generator.eval(),
+        (z,),
+        path,
+        kwargs=inputs,
+        input_names=names,
+        output_names=["images"],
+        dynamic_shapes=shapes,
+        external_data=False,
+        verbose=False,
     )
-    write(generator.eval(), (z,), path, kwargs=inputs, dynamic_shapes=shapes)
-    if OnnxGenerator(path, threads=1).batch is not None:
-        # Python asked for the batch as a number, as `len(sample)` does: strict tracing reads that, and keeps it open.
-        write(torch.export.export(generator, (z,), inputs, dynamic_shapes=shapes, strict=True), (), path)
 
 
 def export_denoiser(denoiser: BaseDenoiser, shape: Sequence[int], path: Path, conditional: bool) -> None:
@@ -87,12 +79,6 @@ class OnnxGenerator:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    @property
-    def batch(self) -> int | None:
-        """The one size of a batch that the file takes; None for any."""
-        size = self._session.get_inputs()[0].shape[0]
-        return size if isinstance(size, int) else None
 
     def __call__(self, z: Images, labels: Labels | None = None, eps: Sequence[Images] = ()) -> Images:
         """Images from noise `z` ~ N(0, I), and `eps` of the further steps, on the CPU."""

@@ -5,10 +5,11 @@ All share one call, `denoiser(x_t, t, labels) -> x0`; guidance wraps another den
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from dmd.diffusion.calls import call_of
-from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm, training_weight
+from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, check_law, edm, training_weight
 from dmd.diffusion.prompts import Prompts
 from dmd.diffusion.schedule import NoiseSchedule, scale
 from dmd.types import Images, Labels, PerSample, Timesteps
@@ -36,13 +37,15 @@ class Denoiser(BaseDenoiser):
         With `prompts`, labels are rows of theirs, and the network is told these.
 
         Raises:
-            ValueError: `prediction_type` is unknown.
+            ValueError: `prediction_type` is unknown, or the schedule is not of its kind.
         """
         super().__init__()
         if prediction_type not in PARAMETRIZATIONS:
             raise ValueError(
                 f"prediction_type {prediction_type!r} is unknown; take one of {', '.join(PARAMETRIZATIONS)}"
             )
+        every = torch.arange(schedule.num_timesteps)
+        check_law(prediction_type, schedule.alpha(every), schedule.sigma(every))
         self.backbone = backbone
         self.schedule = schedule
         self.prediction_type = prediction_type

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from dmd.types import PerSample
+from dmd.types import PerSample, Table
 
 
 class Coefficients(NamedTuple):
@@ -37,13 +37,7 @@ def epsilon(alpha: PerSample, sigma: PerSample) -> Coefficients:
 
 
 def v_prediction(alpha: PerSample, sigma: PerSample) -> Coefficients:
-    """F is the velocity alpha eps - sigma x0: x0 = alpha x_t - sigma F.
-
-    Raises:
-        ValueError: the schedule is not variance preserving.
-    """
-    if not torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha), atol=1e-6):
-        raise ValueError("prediction `v_prediction` needs alpha² + sigma² = 1; take another prediction or VP betas")
+    """F is the velocity alpha eps - sigma x0: x0 = alpha x_t - sigma F."""
     return Coefficients(alpha, -sigma, torch.ones_like(alpha))
 
 
@@ -53,24 +47,12 @@ def sample(alpha: PerSample, sigma: PerSample) -> Coefficients:
 
 
 def flow(alpha: PerSample, sigma: PerSample) -> Coefficients:
-    """F is the velocity eps - x0 of x_t = (1 - sigma) x0 + sigma eps: x0 = x_t - sigma F.
-
-    Raises:
-        ValueError: alpha is not 1 - sigma.
-    """
-    if not torch.allclose(alpha + sigma, torch.ones_like(alpha), atol=1e-6):
-        raise ValueError("prediction `flow` needs alpha = 1 - sigma; take another prediction or a flow's schedule")
+    """F is the velocity eps - x0 of x_t = (1 - sigma) x0 + sigma eps: x0 = x_t - sigma F."""
     return Coefficients(torch.ones_like(alpha), -sigma, torch.ones_like(alpha))
 
 
 def edm(alpha: PerSample, sigma: PerSample, sigma_data: float = 0.5) -> Coefficients:
-    """EDM preconditioning, for alpha = 1 and data of standard deviation `sigma_data`.
-
-    Raises:
-        ValueError: alpha is not one.
-    """
-    if not torch.equal(alpha, torch.ones_like(alpha)):
-        raise ValueError("prediction `edm` needs alpha = 1: build the schedule from sigmas")
+    """EDM preconditioning, for alpha = 1 and data of standard deviation `sigma_data`."""
     total = sigma**2 + sigma_data**2
     return Coefficients(sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt())
 
@@ -83,8 +65,30 @@ PARAMETRIZATIONS: dict[str, Parametrization] = {
     "edm": edm,
 }
 
+LAWS: dict[str, tuple[Callable[[Table, Table], Table], str]] = {
+    "v_prediction": (
+        lambda alpha, sigma: alpha**2 + sigma**2,
+        "alpha² + sigma² = 1; take another prediction or VP betas",
+    ),
+    "flow": (lambda alpha, sigma: alpha + sigma, "alpha = 1 - sigma; take another prediction or a flow's schedule"),
+    "edm": (lambda alpha, sigma: alpha, "alpha = 1: build the schedule from sigmas"),
+}
+"""What is one at every timestep of the schedules that a prediction is made for, and how an error says it."""
+
 NOISE_WEIGHTED = ("epsilon", "v_prediction", "sample")
 """Denoisers that are trained by the error of the noise, as in DMD; the others by that of F itself."""
+
+
+def check_law(prediction_type: str, alpha: Table, sigma: Table) -> None:
+    """Hold the tables of a schedule, [T], to what the prediction's formula stands on.
+
+    Raises:
+        ValueError: the schedule is not the prediction's kind; names both, and what to take.
+    """
+    if prediction_type in LAWS:
+        of_one, words = LAWS[prediction_type]
+        if not torch.allclose(of_one(alpha, sigma), torch.ones_like(alpha), atol=1e-6):
+            raise ValueError(f"prediction `{prediction_type}` needs {words}")
 
 
 def training_weight(prediction_type: str, alpha: PerSample, sigma: PerSample, coefficients: Coefficients) -> PerSample:

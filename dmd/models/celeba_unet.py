@@ -69,7 +69,7 @@ class CelebAUNet(ModelMixin, ConfigMixin):
         """
         if class_labels is not None:
             raise ValueError("this network has no classes; leave class_labels away")
-        steps = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample))
+        steps = torch.as_tensor(timestep, device=sample.device).long().expand(sample.shape[0])
         time = silu(self.time_embed(steps).to(sample.dtype))
         h = self.conv1(sample)
         skips = [h]
@@ -125,8 +125,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        query, key, value = self.fc(x.flatten(2).transpose(1, 2)).chunk(3, dim=-1)
-        mixed = scaled_dot_product_attention(query, key, value)
+        parts = self.fc(x.flatten(2).transpose(1, 2)).unsqueeze(1).chunk(3, dim=-1)  # one head: ONNX wants its axis
+        mixed = scaled_dot_product_attention(*parts).squeeze(1)
         return x + self.last_fc(mixed).transpose(1, 2).reshape(x.shape)
 
 

@@ -74,7 +74,7 @@ class TeaPearceUNet(ModelMixin, ConfigMixin):
         """
         if class_labels is None:
             raise ValueError("this network needs class_labels; the last class means none")
-        steps = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample)) + 1
+        steps = torch.as_tensor(timestep, device=sample.device).long().expand(sample.shape[0]) + 1
         signal, noise = (table[steps].to(sample.dtype)[:, None, None, None] for table in (self.sqrtab, self.sqrtmab))
         y = ((signal.square() + 4 * noise.square()).sqrt() * sample + signal) / 2
         time = steps.to(sample.dtype) / self.config["num_train_timesteps"]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.parametrization import PARAMETRIZATIONS, Coefficients, edm, training_weight
 from dmd.diffusion.schedule import NoiseSchedule
 
@@ -119,20 +120,19 @@ def test_amplification_of_an_epsilon_networks_error(timesteps: int, end: float, 
     assert f"{gain:.{len(published.partition('.')[2])}f}" == published
 
 
-def test_v_prediction_needs_a_variance_preserving_schedule() -> None:
-    exploding = NoiseSchedule.from_sigmas(torch.tensor([0.1, 1.0, 80.0], dtype=torch.float64))
-    t = torch.tensor([1])
-    with pytest.raises(ValueError, match=r"alpha² \+ sigma² = 1"):
-        PARAMETRIZATIONS["v_prediction"](exploding.alpha(t), exploding.sigma(t))
+EXPLODING = NoiseSchedule.from_sigmas(torch.tensor([0.1, 1.0, 80.0], dtype=torch.float64))
 
 
-def test_a_flow_needs_shares_of_signal_and_noise() -> None:
-    t = torch.tensor([500])
-    with pytest.raises(ValueError, match="needs alpha = 1 - sigma"):
-        PARAMETRIZATIONS["flow"](linear().alpha(t), linear().sigma(t))
-
-
-def test_edm_needs_a_variance_exploding_schedule() -> None:
-    t = torch.tensor([10])
-    with pytest.raises(ValueError, match="needs alpha = 1"):
-        PARAMETRIZATIONS["edm"](linear().alpha(t), linear().sigma(t))
+@pytest.mark.parametrize(
+    ("prediction", "schedule", "words"),
+    [
+        ("v_prediction", EXPLODING, r"`v_prediction` needs alpha² \+ sigma² = 1"),
+        ("flow", linear(), "`flow` needs alpha = 1 - sigma"),
+        ("edm", linear(), "`edm` needs alpha = 1"),
+    ],
+)
+def test_a_schedule_of_another_kind_is_refused_when_the_denoiser_is_made(
+    prediction: str, schedule: NoiseSchedule, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        Denoiser(torch.nn.Identity(), schedule, prediction)

@@ -25,6 +25,17 @@ MAX_BYTES = 2**31
 """Entries beyond so many bytes in all are removed, those unused for longest first; the newest always stays."""
 
 
+ROOMS = ("datasets", "diffusion", "evaluate", "features", "models", "types.py")
+"""What a summary's numbers come from; all commands that have these sources share the entries."""
+
+
+def sources() -> dict[str, str]:
+    """SHA-256 of every source file of `ROOMS` by its path in the package."""
+    package = Path(__file__).parents[1]
+    files = [path for room in ROOMS for path in (package / room, *(package / room).rglob("*.py")) if path.is_file()]
+    return {path.relative_to(package).as_posix(): file_sha256(path) for path in files}
+
+
 def reference_folder() -> Path:
     """`.work/reference` of the repository, or `$DMD_WORK/reference`; temporary copies share the original's."""
     return work_root() / "reference"
@@ -41,7 +52,7 @@ def cached(
         device: where the summary's tensors are wanted.
         compute: called where there is no entry, or a broken one.
     """
-    key = fingerprint(inputs, dict(settings) | {"torch": torch.__version__.split("+")[0]})
+    key = fingerprint(inputs, dict(settings) | {"torch": torch.__version__.split("+")[0]}, sources())
     path = reference_folder() / f"{key}.safetensors"
     found = _read(path, device)
     if found is not None:

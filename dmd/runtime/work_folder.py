@@ -56,10 +56,13 @@ def alone_in(work: Path) -> Iterator[None]:
         yield
 
 
-def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any]) -> str:
-    """Hash of the content of every input, the params and the source of every loaded module of this project, 16 hex."""
+def fingerprint(inputs: Sequence[Path], params: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> str:
+    """Hash of the content of every input, the params and the sources, 16 hex.
+
+    `sources` has hashes by name; without it, they are of every loaded module of this project.
+    """
     hashes = {path.as_posix(): folder_sha256(path) if path.is_dir() else file_sha256(path) for path in inputs}
-    parts = json.dumps([hashes, params, loaded_sources()], sort_keys=True)
+    parts = json.dumps([hashes, params, loaded_sources() if sources is None else sources], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

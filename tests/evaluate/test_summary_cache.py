@@ -1,6 +1,8 @@
 """Summaries kept by content: the same numbers, and nothing stale or broken is ever read."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,17 @@ from dmd.evaluate.summaries import Summary
 from dmd.evaluate.summary_cache import cached, reference_folder
 
 CPU = torch.device("cpu")
+
+
+ANOTHER = """
+import sys
+from pathlib import Path
+import dmd.commands.app
+from tests.evaluate.test_summary_cache import CPU, Counted, cached
+compute = Counted()
+cached([Path(sys.argv[1])], {}, CPU, compute)
+print(compute.calls)
+"""
 
 
 class Counted:
@@ -53,6 +66,20 @@ def test_other_content_or_settings_are_another_entry(data: Path) -> None:
     cached([data], {"steps": 8}, CPU, compute)
     assert compute.calls == 3
     assert len(list(reference_folder().glob("*.safetensors"))) == 3
+
+
+def test_every_command_shares_an_entry_and_a_changed_source_has_its_own(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = Counted()
+    cached([data], {}, CPU, compute)
+    told = subprocess.run([sys.executable, "-c", ANOTHER, data], check=True, capture_output=True, text=True)
+    assert told.stdout.split()[-1] == "0"
+    names = reference.sources()
+    assert {"types.py", "features/lenet.py", "diffusion/sampler.py", "evaluate/summaries.py"} <= names.keys()
+    monkeypatch.setattr(reference, "sources", lambda: names | {"features/lenet.py": "changed"})
+    cached([data], {}, CPU, compute)
+    assert compute.calls == 2
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "record", "no record"])

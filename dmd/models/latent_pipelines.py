@@ -48,7 +48,7 @@ def refuse_latents(folder: Path) -> None:
         ValueError: the pipeline in the folder makes latents, which want decoding.
     """
     if find_parts(folder).codec is not None:
-        raise ValueError(f"{folder}: its network makes latents, and only models of pixels can be drawn from here")
+        raise ValueError(f"{folder}: its network makes latents, which this cannot decode; draw with its own pipeline")
 
 
 def build_latent_pipeline(

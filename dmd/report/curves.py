@@ -153,14 +153,15 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
         teacher = steps[steps["model"] == "teacher"].sort_values(column)
         groups = teacher.groupby(["solver", "guidance_scale", "num_samples"], sort=True)
         for line, ((solver, scale, samples), rows) in zip(cycle(LINES), groups, strict=False):
-            title = f"{solver}, guidance {scale:g}, n = {samples:,}"
+            title = f"{solver}, {scale:g}, {samples:,}"
             axis.plot(rows[column], rows["distance"], marker=".", label=title, linewidth=1, **line)
         for model, (title, marker) in {"student_before": ("before", "s"), "student": ("after", "*")}.items():
             for row in steps[steps["model"] == model].to_dict("records"):
-                label_of = f"one step, {title}, n = {row['num_samples']:,}"
+                label_of = f"one step, {title}, {row['num_samples']:,}"
                 axis.plot([row[column]], [row["distance"]], marker, color=INK, markersize=8, label=label_of)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel=distance)
-        figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
+        what = "solver, guidance, samples a set"
+        figure.legend(loc="outside upper left", ncols=2, columnspacing=1, title=what, alignment="left")
         curves[f"distance over {label.removesuffix(' an image')}"] = to_svg(figure)
     return curves
 

@@ -112,7 +112,7 @@ def test_no_page_of_the_browser_is_built(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(root)
     result = CliRunner().invoke(app, ["demo", "build", SYSTEM])
     assert result.exit_code == 1
-    assert "its network makes latents, and only models of pixels can be drawn from here" in " ".join(
+    assert "its network makes latents, which this cannot decode; draw with its own pipeline" in " ".join(
         result.output.split()
     )
     assert not (root / "demo").exists()

@@ -51,9 +51,8 @@ def prepare(config: Config) -> Distillation:
         seed=config.seed,
         real=real_images(config),
     )
-    log = live.open_log(Path("dvclive", config.system)) if distiller.accelerator.is_main_process else None
     epochs, every = settings.history_epochs, settings.checkpoint_steps
-    return Distillation(distiller, codec, work, settings.steps, epochs, every, log)
+    return Distillation(distiller, codec, work, settings.steps, epochs, every)
 
 
 def regression_distance(settings: Perceptual, codec: Codec, weights: Path) -> nn.Module:
@@ -73,6 +72,8 @@ def real_images(config: Config) -> RealImages | None:
 def main(config: Config) -> None:
     """Write the generator to models/<system>/generator and the training history to data/<system>/training."""
     run, places = prepare(config), Places(config.system)
+    if run.distiller.accelerator.is_main_process:
+        run.live = live.open_log(Path("dvclive", config.system))
     with alone_in(run.work):
         run.run()
         if run.distiller.accelerator.is_main_process:

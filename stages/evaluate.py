@@ -85,11 +85,11 @@ def main(config: Config) -> None:
     test = load_dataset(config.dataset.name, places.dataset, "test")
     evaluator, alignment = build_evaluator(config, accelerator.device), build_alignment(config, accelerator.device)
     run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
-
     timed_batch = min(LATENCY_BATCH, settings.batch_size)
     times = take_times(models, evaluator.noises[0], timed_batch, accelerator)
     solver = settings.model_dump(include={"solver", "num_steps", "timestep_spacing"})
-    keep = partial(cached_teacher, places, solver | {"guidance_scale": config.guidance_scale})
+    asked = {"guidance_scale": config.guidance_scale, "image_shape": config.dataset.image_shape}
+    keep = partial(cached_teacher, places, solver | asked)
     drawn = {"teacher": evaluator.draw(models["teacher"], "teacher", keep)}
     drawn |= {name: evaluator.draw(models[name], name) for name in ("student_before", "student")}
     if not accelerator.is_main_process:

@@ -62,7 +62,10 @@ class Critics:
     def scores(self, mu_real: BaseDenoiser) -> Scores:
         """The networks as the generator's losses ask them: no weight gathers a gradient through these."""
         logits = None if self.discriminator is None else self._autocast(self.discriminator.logits)
-        return Scores(self._autocast(mu_real), self._autocast(self.denoiser), logits)
+        return Scores(self._autocast(mu_real), self._autocast(self.denoiser), logits, self._over_all)
+
+    def _over_all(self, values: Tensor) -> Tensor:
+        return self.accelerator.reduce(values, "sum")
 
     @torch.no_grad()
     def baseline(self, pairs: PairStore, batches: Batches) -> float:

@@ -132,7 +132,8 @@ class Distiller:
                     terms[name] = terms[name] + share * value
                 gradients = {name: share * self._weight(name) * gradient for name, (_, gradient) in found.items()}
                 loss = surrogate_loss(x, sum(gradients.values(), torch.zeros_like(x)))
-                self.health.note_gradients(step, gradients, *self._levels(found, part))
+                if self.health.watches(step):
+                    self.health.note_gradients(step, gradients, *self._levels(found, part))
                 if x_ref is not None:
                     distance = self.perceptual(x_ref.float(), part["x_ref"]).mean()
                     regression = len(part["z_ref"]) / len(batch["z_ref"]) * distance

@@ -40,21 +40,21 @@ class Distillation:
         steps: int,
         epochs: int,
         checkpoint_steps: int,
-        live: Callable[[Row], None] | None = None,
     ) -> None:
         """Draw the first pairs' noises at step 0 and after each of `epochs` equal parts of `steps`.
 
-        `live`, if any, is called with each row of the health table at the checkpoint after it; a resumed run calls it
-        with those that it has. `codec` turns what the generator makes into images.
+        `codec` turns what the generator makes into images.
         """
         self.distiller, self.work, self.steps, self.checkpoint_steps = distiller, work, steps, checkpoint_steps
-        self.live = live
+        self.live: Callable[[Row], None] | None = None
+        """Is called with each row of the health table; by a resumed run with those that it has, too."""
         self.codec = codec.to(distiller.accelerator.device)
         self.history_steps = sorted({round(steps * epoch / epochs) for epoch in range(epochs + 1)})
         self.fixed = distiller.pairs.read(range(min(HISTORY_IMAGES, len(distiller.pairs))))
         self.rows: list[dict[str, int | float]] = []
         self.health: list[dict[str, int | float]] = []
         self.seconds = 0.0
+        self._saved = 0
 
     def run(self) -> None:
         """Go on from the newest checkpoint to the last step; the generator then holds the averaged weights.
@@ -67,6 +67,7 @@ class Distillation:
         if record is not None:
             self.rows, self.seconds = record["rows"], record["seconds"]
             self._note(record["health"])
+            self._saved = start
         logger.info("distilling from step %d of %d", start, self.steps)
         if start == 0:
             self._draw(0)
@@ -81,10 +82,13 @@ class Distillation:
                 settle(*distiller.learners.values())
             if drawn:
                 self._draw(done)
+            if ends or distiller.health.watches(step):
+                self._collect(pending, done)
+                pending = []
             if ends:
                 self.seconds += time.perf_counter() - began
-                self._flush(pending, done)
-                pending, began = [], time.perf_counter()
+                self._save(done)
+                began = time.perf_counter()
         distiller.student.average.copy_to(distiller.student.backbone.parameters())
 
     def save(self, out: Path) -> None:
@@ -117,16 +121,21 @@ class Distillation:
         save_json(out / "training.json", record)
         save_json(out / "speed.json", {"seconds": self.seconds, "images_per_second": images / self.seconds})
 
-    def _flush(self, pending: list[dict[str, Tensor]], done: int) -> None:
-        """Bring the pending losses to the host in one transfer, averaged over processes, and write a checkpoint."""
+    def _collect(self, pending: list[dict[str, Tensor]], done: int) -> None:
+        """Bring the pending losses to the host in one transfer, averaged over processes, and what health measured."""
         accelerator, names = self.distiller.accelerator, list(pending[0])
         table = torch.stack([torch.stack([row[name].float() for name in names]) for row in pending])
         table = accelerator.reduce(table, "mean").cpu()
         for i, values in enumerate(table.tolist()):
             self.rows.append({"step": done - len(pending) + i, **dict(zip(names, values, strict=True))})
-        logger.info("step %d: %s", done, _means(dict(zip(names, table.mean(0).tolist(), strict=True))))
         self._note(self.distiller.health.collect(self.rows, accelerator))
-        if accelerator.is_main_process:
+
+    def _save(self, done: int) -> None:
+        """Say how the steps since the last checkpoint went, and write this one."""
+        since = pd.DataFrame(self.rows[self._saved :]).drop(columns="step")
+        logger.info("step %d: %s", done, _means({str(name): value for name, value in since.mean().items()}))
+        self._saved = done
+        if self.distiller.accelerator.is_main_process:
             drawn = [self._history_file(step) for step in self.history_steps if step <= done]
             record = {"rows": self.rows, "health": self.health, "seconds": self.seconds}
             self.distiller.state.save(self.work, done, record, drawn)

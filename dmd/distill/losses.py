@@ -37,7 +37,8 @@ def distribution_matching_gradient(x: Images, x0_real: Images, x0_fake: Images) 
     """g = (x0_fake - x0_real) / w, w = mean over C, H, W of |x - x0_real|, one w a sample (DMD eq. 7 and 8).
 
     The descent direction of KL(fake || real) at the generated images `x`, given both scores' denoised versions of the
-    same noisy copy of `x`. Float32; carries no gradient.
+    same noisy copy of `x`. Float32; carries no gradient. The paper's two equations leave a factor alpha_t, which is
+    left out here: high noise weighs as much as low.
     """
     with torch.no_grad():
         x, x0_real, x0_fake = x.float(), x0_real.float(), x0_fake.float()
@@ -56,20 +57,25 @@ def score_identity_loss(x: Images, x0_real: Images, x0_fake: Images, a: float) -
     return scale(difference * (x0_real - x - a * difference), 1 / weight).mean()
 
 
-def divergence_weights(name: str, logits: PerSample, bins: Labels) -> PerSample:
+def divergence_weights(
+    name: str, logits: PerSample, bins: Labels, num_bins: int, over_all: Callable[[Tensor], Tensor] = torch.clone
+) -> PerSample:
     """Weights h(exp(logit)) of the samples' gradients, with mean one in each bin of noise levels, float32 [B].
+
+    A bin's only sample weighs one: batches that hold several of each bin tell them apart.
 
     Args:
         name: one of `DIVERGENCES`.
         logits: of a discriminator at the noisy images: its estimate of log(p_real / p_fake).
         bins: the noise level of each sample, from 0.
+        num_bins: how many there are.
+        over_all: sums a tensor over the processes that have parts of the batch; none have, unless it is given.
     """
     with torch.no_grad():
         ratio = logits.float().clamp(-MAX_LOGIT, MAX_LOGIT).exp()
         weight = DIVERGENCES[name](ratio)
-        count = int(bins.max()) + 1
-        total = torch.zeros(count, device=weight.device).index_add(0, bins, weight)
-        number = torch.zeros(count, device=weight.device).index_add(0, bins, torch.ones_like(weight))
+        both = torch.stack([weight, torch.ones_like(weight)])
+        total, number = over_all(both.new_zeros(2, num_bins).index_add(1, bins, both))
         return weight * (number / total.clamp(min=1e-12))[bins]
 
 

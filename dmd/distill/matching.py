@@ -3,6 +3,7 @@
 A new method is a function like these and a line in `METHODS`; a recipe names it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,10 +46,12 @@ class Noised:
 
     def bins(self, low: float, high: float) -> Labels:
         """Third of the range `low` … `high` of sigma / alpha that each sample lies in, by logarithm: 0, 1 or 2."""
-        level = (self.schedule.sigma(self.t) / self.schedule.alpha(self.t)).log()
-        edges = torch.linspace(0, 1, NOISE_BINS + 1, dtype=torch.float64)[1:-1]
-        first, last = torch.tensor([low, high], dtype=torch.float64).log()
-        return torch.bucketize(level, (first + edges * (last - first)).to(level.device))
+        level, third = (
+            (self.schedule.sigma(self.t) / self.schedule.alpha(self.t)).log(),
+            math.log(high / low) / NOISE_BINS,
+        )
+        edges = (math.log(low) + edge * third for edge in range(1, NOISE_BINS))
+        return torch.stack([level > edge for edge in edges]).sum(0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Scores:
     real: Callable[[Images, Timesteps, Labels | None], Images]
     fake: Callable[[Images, Timesteps, Labels | None], Images]
     logits: Logits | None
+    over_all: Callable[[Tensor], Tensor] = torch.clone
+    """Sums a tensor over the processes that have parts of a batch."""
 
 
 def distribution_matching(scores: Scores, noised: Noised, settings: Matching) -> Term:
@@ -69,7 +74,9 @@ def distribution_matching(scores: Scores, noised: Noised, settings: Matching) ->
         gradient = distribution_matching_gradient(noised.x, x0_real, x0_fake)
         if settings.divergence != "reverse_kl" and scores.logits is not None:
             logits = scores.logits(x_t, noised.t, noised.labels)
-            gradient = scale(gradient, divergence_weights(settings.divergence, logits, noised.bins(*settings.noise)))
+            bins = noised.bins(*settings.noise)
+            weights = divergence_weights(settings.divergence, logits, bins, NOISE_BINS, scores.over_all)
+            gradient = scale(gradient, weights)
         return 0.5 * gradient.square().mean(), gradient / gradient.numel()
 
 

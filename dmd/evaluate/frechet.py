@@ -1,7 +1,4 @@
-"""Distances between sets of feature vectors: Fréchet, and kernel (KID).
-
-All take plain tensors, compute in float64 and refuse values that are not finite.
-"""
+"""The Fréchet distance between sets of feature vectors, from their moments: in float64, values not finite refused."""
 
 from dataclasses import dataclass
 

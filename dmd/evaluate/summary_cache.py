@@ -7,10 +7,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from dmd.evaluate.noises import Noises
@@ -27,6 +29,10 @@ MAX_BYTES = 2**31
 
 ROOMS = ("datasets", "diffusion", "evaluate", "features", "models", "types.py")
 """What a summary's numbers come from; all commands that have these sources share the entries."""
+
+
+LIBRARIES = ("torch", "diffusers", "timm", "torch-fidelity")
+"""Whose version is a part of an entry's name."""
 
 
 def sources() -> dict[str, str]:
@@ -52,9 +58,11 @@ def cached(
         device: where the summary's tensors are wanted.
         compute: called where there is no entry, or a broken one.
     """
-    key = fingerprint(inputs, dict(settings) | {"torch": torch.__version__.split("+")[0]}, sources())
+    key = fingerprint(inputs, {**settings, **{name: version(name).split("+")[0] for name in LIBRARIES}}, sources())
     path = reference_folder() / f"{key}.safetensors"
     found = _read(path, device)
+    if not all(gather_object([found is not None])):  # computing is the work of all processes, or of none
+        found = None
     if found is not None:
         logger.info("%s: read from %s", settings.get("name", "summary"), path)
         return found
@@ -88,7 +96,8 @@ def _read(path: Path, device: torch.device) -> Summary | None:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         logger.warning("%s is broken; it is computed again: %s", path, error)
         return None
-    os.utime(path)
+    with suppress(FileNotFoundError):  # another run removes it meanwhile
+        os.utime(path)
     return summary
 
 

@@ -1,4 +1,4 @@
 """Frozen networks that compare images: feature nets and perceptual distances.
 
-May import `runtime` and `types`.
+May import `params`, `runtime` and `types`.
 """

@@ -58,7 +58,7 @@ def import_checkpoint(path: Path, downloads: Path) -> Path:
         backbone.save_pretrained(part / "unet", safe_serialization=True)
         CMStochasticIterativeScheduler(sigma_min=0.0, clip_denoised=False).save_pretrained(part / "scheduler")
 
-    return convert_into(downloads / "checkpoints" / file_sha256(path), fill)
+    return convert_into(downloads / "checkpoints" / file_sha256(path), fill, anew=True)
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:

@@ -111,6 +111,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {key: value.clone().contiguous() for key, value in state.items()}
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # no common name; and torch's sentence tells people to run what is in the file
         raise ValueError(
             f"{path}: refused: it is cut, or holds more than named tensors; take a model that is published as "

@@ -52,8 +52,12 @@ def draw_pairs(
         batch_size: images a network call.
 
     Raises:
-        ValueError: the solver is not deterministic, its steps do not fit the schedule, or guidance has no null class.
+        ValueError: the solver is not deterministic, its steps do not fit the schedule, guidance has no null class, or
+            `count` or `batch_size` is below 1.
     """
+    for name, value in {"count": count, "batch_size": batch_size}.items():
+        if value < 1:
+            raise ValueError(f"draw_pairs: {name} {value} is below 1")
     recipe = _recipe(teacher, guidance_scale, solver, num_steps, seed)
     denoiser = with_guidance(teacher.denoiser, guidance_scale, teacher.num_classes)
     starts = tqdm(range(0, count, batch_size), "pairs", unit="batch")
@@ -139,5 +143,6 @@ def check_labels(name: str, labels: Labels | None, count: int, num_classes: int 
         raise ValueError(f"{name}: the teacher's num_classes is {num_classes}; give labels where it has classes alone")
     if labels is None or num_classes is None:
         return
-    if len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+    whole = labels.ndim == 1 and not labels.is_floating_point()
+    if not whole or len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= num_classes:
         raise ValueError(f"{name}: {count} whole numbers of 0 … {num_classes - 1} are needed, one for each image")

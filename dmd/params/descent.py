@@ -19,7 +19,7 @@ class Descent(Section):
     warmup_steps: Annotated[int, Field(ge=0, strict=True)]
     """Updates of linear warm-up."""
     ema_decay: Decay
-    """Of the weights that are kept."""
+    """Of the weights that are kept. After s updates it is at most (1 + s) / (10 + s)."""
     max_grad_norm: Annotated[float, Field(gt=0)]
     """Gradient norms are clipped here."""
     checkpoint_steps: Count

@@ -61,9 +61,12 @@ class Distill(Section):
     fake_warmup_updates: Annotated[int, Field(ge=0, strict=True)] = 0
     """Updates of fake score and discriminator before the generator's first."""
     fake_noise: Noise | None = None
-    """sigma / alpha of the noise that the fake score is trained at, least and greatest; none = all timesteps."""
+    """sigma / alpha of the noise that the fake score is trained at, least and greatest; none = all timesteps.
+
+    It holds `matching.noise`, where the fake score is asked.
+    """
     ema_decay: Decay
-    """Of the generator that is saved."""
+    """Of the generator that is saved. After s updates it is at most (1 + s) / (10 + s)."""
     perceptual: Perceptual
     history_epochs: Count
     """The fixed noises are drawn at step 0 and after each of so many equal parts of the run."""
@@ -110,10 +113,25 @@ class Distill(Section):
                 f"matching.divergence {matching.divergence} weighs the samples of a whole batch; set micro_batch_size "
                 "to null"
             )
+        if (discriminator.kind is None) != (discriminator.weight == 0) and matching.divergence == "reverse_kl":
+            raise ValueError(
+                f"discriminator.kind {discriminator.kind or 'null'} with discriminator.weight {discriminator.weight:g} "
+                "changes nothing; set both, as convolutional and 0.06, or null and 0"
+            )
         if discriminator.kind == "bottleneck" and matching.loss == "none":
             raise ValueError(
                 "discriminator.kind bottleneck is a part of the fake score, which matching.loss none has not; take "
                 "convolutional"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fake_score_learns_where_it_is_asked(self) -> "Distill":
+        asked, learned = self.matching.noise, self.fake_noise
+        if self.matching.loss != "none" and learned and not learned[0] <= asked[0] < asked[1] <= learned[1]:
+            raise ValueError(
+                f"fake_noise {list(learned)} does not hold matching.noise {list(asked)}: the fake score would be asked "
+                "where it was never trained; widen it, or set it to null"
             )
         return self
 

@@ -83,7 +83,7 @@ class Run:
             HandedError: a file is missing, empty or of another shape; names it and the stage to run again.
         """
         teacher_steps, timesteps = (
-            pd.read_csv(path) if path.exists() else pd.DataFrame()
+            read_table(path, {}, may_be_empty=True) if path.exists() else pd.DataFrame()
             for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
         )
         samples, neighbours, worst = (

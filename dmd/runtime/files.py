@@ -63,17 +63,24 @@ def whole_folder(folder: Path, keep_same: bool = False) -> Iterator[Path]:
     is there with the same files stays, for those who are reading it.
     """
     place = folder.resolve() if folder.is_symlink() else folder
-    part = place.with_name(f".{place.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, old = (place.with_name(f".{place.name}.{word}") for word in ("part", "old"))
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
         if not (keep_same and place.is_dir() and folder_sha256(place) == folder_sha256(part)):
             if place.exists():
-                shutil.rmtree(place)
-            os.replace(part, place)
+                os.replace(place, old)
+            try:
+                os.replace(part, place)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, place)
+                raise
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -84,7 +84,7 @@ class TrainingState:
         for name, optimizer in self.optimizers.items():
             for index, entries in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{name}.{index}.{key}": torch.as_tensor(value) for key, value in entries.items()}
-        return {name: value.clone() for name, value in tensors.items()}
+        return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
 
     def _restore(self, tensors: dict[str, Tensor], numbers: Any) -> None:
         def under(prefix: str) -> dict[str, Tensor]:
@@ -103,11 +103,21 @@ class TrainingState:
                 index, entry = key.split(".", 1)
                 state.setdefault(int(index), {})[entry] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            _lay_out_as_weights(optimizer)
         for name, lr_scheduler in self.lr_schedulers.items():
             lr_scheduler.load_state_dict({**lr_scheduler.state_dict(), "last_epoch": numbers["lr_schedulers"][name]})
         for name, rates in numbers["learning_rates"].items():
             for group, rate in zip(self.optimizers[name].param_groups, rates, strict=True):
                 group["lr"] = rate
+
+
+def _lay_out_as_weights(optimizer: Optimizer | AcceleratedOptimizer) -> None:
+    """Moments in the memory format of their weights, which fused kernels ask for and a file does not keep."""
+    for group in optimizer.param_groups:
+        for weights in group["params"]:
+            for key, value in optimizer.state.get(weights, {}).items():
+                if value.shape == weights.shape and value.stride() != weights.stride():
+                    optimizer.state[weights][key] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
 
 
 def _is_whole(checkpoint: Path) -> bool:

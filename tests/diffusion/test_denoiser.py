@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from dmd.diffusion.denoiser import Denoiser
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.guidance import GuidedDenoiser, with_guidance
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.teacher.network import build_unet
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

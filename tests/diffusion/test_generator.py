@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from dmd.diffusion.denoiser import BaseDenoiser
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

@@ -9,9 +9,9 @@ from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
 from dmd.diffusion.denoiser import BaseDenoiser
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.ode import integrate, step_times
 from dmd.diffusion.schedule import NoiseSchedule, scale
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

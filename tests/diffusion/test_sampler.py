@@ -9,9 +9,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from dmd.diffusion.denoiser import BaseDenoiser, Denoiser
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.sampler import SOLVERS, count_nfe, sample
 from dmd.diffusion.schedule import NoiseSchedule
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from dmd.diffusion.denoiser import BaseDenoiser
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.schedule import NoiseSchedule, scale
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from tests.diffusion.test_generator import SCHEDULE, Recorded
 
 pytestmark = pytest.mark.maths

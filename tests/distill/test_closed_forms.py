@@ -118,7 +118,7 @@ def test_the_weighted_score_difference_is_the_derivative_of_the_divergence(name:
 def test_weights_have_mean_one_in_each_bin_and_keep_their_proportions(name: str) -> None:
     logits, bins = 2 * images(60), torch.arange(60) % 3
     bins[bins == 1] = 0  # the middle one is empty
-    found = divergence_weights(name, logits, bins)
+    found = divergence_weights(name, logits, bins, 3)
     for number in (0, 2):
         inside = bins == number
         assert found[inside].mean().item() == pytest.approx(1, rel=1e-5)
@@ -126,11 +126,23 @@ def test_weights_have_mean_one_in_each_bin_and_keep_their_proportions(name: str)
         torch.testing.assert_close(found[inside].double(), h / h.mean(), rtol=1e-4, atol=1e-6)
 
 
+def test_weights_do_not_depend_on_how_a_batch_is_shared() -> None:
+    logits, bins, name = 2 * images(60), torch.arange(60) % 3, "jensen_shannon"
+    sums: list[Tensor] = []
+    for part in (slice(0, 20), slice(20, 60)):  # what each process would bring to the sum
+        divergence_weights(name, logits[part], bins[part], 3, lambda own: sums.append(own) or own)
+    whole = divergence_weights(name, logits, bins, 3)
+    for part in (slice(0, 20), slice(20, 60)):
+        found = divergence_weights(name, logits[part], bins[part], 3, lambda own: torch.stack(sums).sum(0))
+        torch.testing.assert_close(found, whole[part])
+    assert not torch.allclose(divergence_weights(name, logits[:20], bins[:20], 3), whole[:20])
+
+
 def test_ratios_are_cut_before_they_weigh() -> None:
     logits, bins = torch.tensor([-80.0, 0.0, 80.0]), torch.zeros(3, dtype=torch.long)
     cut = torch.tensor([-MAX_LOGIT, 0.0, MAX_LOGIT]).exp()
-    torch.testing.assert_close(divergence_weights("forward_kl", logits, bins), 3 * cut / cut.sum())
-    assert not divergence_weights("forward_kl", logits.requires_grad_(), bins).requires_grad
+    torch.testing.assert_close(divergence_weights("forward_kl", logits, bins, 1), 3 * cut / cut.sum())
+    assert not divergence_weights("forward_kl", logits.requires_grad_(), bins, 1).requires_grad
 
 
 def test_adversarial_losses_are_their_closed_forms() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.schedule import NoiseSchedule, scale
 from dmd.distill.losses import DIVERGENCES, MAX_LOGIT, surrogate_loss
 from dmd.distill.matching import METHODS, Noised, Scores, adversarial
 from dmd.params.matching import Matching
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

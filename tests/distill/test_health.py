@@ -113,7 +113,8 @@ def test_a_resumed_run_shows_and_keeps_every_row(teacher, pairs, tmp_path):  # n
     with pytest.raises(KeyboardInterrupt):
         Distillation(broken, Codec(pairs.image_shape), tmp_path, 6, 3, 2).run()
     shown = []
-    run = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path, 6, 3, 2, shown.append)
+    run = Distillation(build(teacher, pairs), Codec(pairs.image_shape), tmp_path, 6, 3, 2)
+    run.live = shown.append
     run.run()
     (tmp_path / "out").mkdir()
     run.save(tmp_path / "out")
@@ -121,6 +122,18 @@ def test_a_resumed_run_shows_and_keeps_every_row(teacher, pairs, tmp_path):  # n
     kept = pd.read_csv(tmp_path / "out" / "health.csv")
     pd.testing.assert_frame_equal(kept, pd.DataFrame(shown), check_dtype=False)
     assert kept["grad_norm_distribution_matching"][0] == 0  # mu_fake is mu_real
+
+
+def test_a_run_that_runs_away_is_named_long_before_its_first_checkpoint(teacher, pairs, tmp_path, caplog):  # noqa: F811
+    watched = build(teacher, pairs, health_steps=2)
+    watched.health.fake_baseline = 1e-9  # every loss of the fake score lags behind that
+    run = Distillation(watched, Codec(pairs.image_shape), tmp_path, 6, 3, 6)
+    said = []
+    run.live = lambda row: said.append((row["step"], [r.message for r in caplog.records if "lags" in r.message]))
+    run.run()
+    assert [step for step, _ in said] == [0, 2, 4]
+    assert [len(messages) for _, messages in said] == [0, 0, 1]  # told with the second row
+    assert said[-1][1][0].startswith("update 2: the fake score lags")
 
 
 def test_a_collapse_is_named_with_its_step():

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dmd.diffusion.denoiser import Denoiser, denoising_loss
-from dmd.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 from dmd.diffusion.schedule import NoiseSchedule
 from dmd.distill.losses import distribution_matching_gradient, surrogate_loss
 from dmd.teacher.network import build_unet
+from tests.diffusion.gaussian_mixture import GaussianMixtureDenoiser
 
 pytestmark = pytest.mark.maths
 

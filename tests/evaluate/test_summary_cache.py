@@ -19,12 +19,16 @@ CPU = torch.device("cpu")
 ANOTHER = """
 import sys
 from pathlib import Path
+import torch
 import dmd.commands.app
-from tests.evaluate.test_summary_cache import CPU, Counted, cached
-compute = Counted()
-cached([Path(sys.argv[1])], {}, CPU, compute)
-print(compute.calls)
+from dmd.evaluate.summary_cache import cached
+
+def compute():
+    raise AssertionError("computed again")
+
+cached([Path(sys.argv[1])], {}, torch.device("cpu"), compute)
 """
+"""Reads an entry in a process that has loaded another set of modules."""
 
 
 class Counted:
@@ -73,8 +77,7 @@ def test_every_command_shares_an_entry_and_a_changed_source_has_its_own(
 ) -> None:
     compute = Counted()
     cached([data], {}, CPU, compute)
-    told = subprocess.run([sys.executable, "-c", ANOTHER, data], check=True, capture_output=True, text=True)
-    assert told.stdout.split()[-1] == "0"
+    subprocess.run([sys.executable, "-c", ANOTHER, data], check=True)
     names = reference.sources()
     assert {"types.py", "features/lenet.py", "diffusion/sampler.py", "evaluate/summaries.py"} <= names.keys()
     monkeypatch.setattr(reference, "sources", lambda: names | {"features/lenet.py": "changed"})
@@ -148,3 +151,12 @@ def test_a_temporary_copy_of_the_repository_reads_the_originals(
     assert reference_folder() == tmp_path / ".work" / "reference"
     monkeypatch.chdir(tmp_path)
     assert reference_folder() == tmp_path / ".work" / "reference"
+
+
+def test_an_entry_that_another_process_lacks_is_computed_by_all(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computing is the work of all processes together: one that reads alone would leave the others waiting."""
+    compute = Counted()
+    cached([data], {}, CPU, compute)
+    monkeypatch.setattr(reference, "gather_object", lambda found: [*found, False])
+    cached([data], {}, CPU, compute)
+    assert compute.calls == 2

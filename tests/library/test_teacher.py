@@ -43,6 +43,12 @@ def test_classes_come_in_turn_and_guidance_leads_away_from_the_null_class() -> N
         dmd.draw_pairs(teacher(num_classes=2), 4, guidance_scale=2.0)
 
 
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 4, "batch_size": 0}])
+def test_no_pairs_and_no_batch_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"draw_pairs: (count|batch_size) 0 is below 1"):
+        dmd.draw_pairs(teacher(), **wrong)
+
+
 def test_solvers_are_told_the_betas_that_the_schedule_was_made_of() -> None:
     betas = DDPMScheduler().betas
     found = teacher(schedule=dmd.NoiseSchedule.from_scheduler(DDPMScheduler())).scheduler_config

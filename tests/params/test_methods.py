@@ -11,6 +11,7 @@ from dmd.params.config import load_config
 from tests.params.test_config import VALUES, refusal
 
 ON = {"distill.discriminator.kind": "convolutional"}
+HEARD = {"distill.discriminator.weight": 0.06}
 NO_LABELS = {"dataset.num_classes": None, "guidance_scale": 1.0}
 
 
@@ -102,7 +103,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["distill", "matching.divergence squared_hellinger", "micro_batch_size to null"],
     ),
     "bottleneck without a fake score": (
-        {"distill.discriminator.kind": "bottleneck", "distill.matching.loss": "none"},
+        {**HEARD, "distill.discriminator.kind": "bottleneck", "distill.matching.loss": "none"},
         ["distill", "discriminator.kind bottleneck", "matching.loss none", "take convolutional"],
     ),
     "nothing to train": (
@@ -111,7 +112,19 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "nothing to train but a discriminator that is not heard": (
         {**ON, "alpha": 0.0, "distill.matching.loss": "none", "distill.discriminator.weight": 0.0},
-        ["alpha 0", "distill.matching.loss none", "nothing to train", "set one of them"],
+        ["discriminator.kind convolutional with discriminator.weight 0 changes nothing", "set both"],
+    ),
+    "a discriminator that is not heard": (
+        {"distill.discriminator.kind": "bottleneck"},
+        ["distill", "discriminator.kind bottleneck with discriminator.weight 0 changes nothing", "set both"],
+    ),
+    "a weight of no discriminator": (
+        {"distill.discriminator.weight": 0.06},
+        ["distill", "discriminator.kind null with discriminator.weight 0.06 changes nothing", "null and 0"],
+    ),
+    "a fake score that is asked beyond what it learns": (
+        {"distill.matching.noise": [0.02, 8], "distill.fake_noise": [0.02, 6]},
+        ["distill", "fake_noise [0.02, 6.0] does not hold matching.noise [0.02, 8.0]", "set it to null"],
     ),
     "guidance of the real score without labels": (
         {**NO_LABELS, "distill.matching.guidance_scale": 1.5},
@@ -130,7 +143,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 RIGHT: dict[str, dict[str, Any]] = {
     "several steps": {"distill.generator_timesteps": [700, 500, 300, 100]},
-    "whole numbers for levels": {"distill.matching.noise": [1, 12]},
+    "whole numbers for levels": {"distill.matching.noise": [1, 12], "distill.fake_noise": None},
     "no pairs": {"alpha": 0.0},
     "a discriminator alone": {
         **ON,
@@ -140,7 +153,11 @@ RIGHT: dict[str, dict[str, Any]] = {
     },
     "a ratio alone": {**ON, "distill.matching.divergence": "jensen_shannon"},
     "regression alone": {"distill.matching.loss": "none"},
-    "score identity with a bottleneck": {"distill.matching.loss": "sid", "distill.discriminator.kind": "bottleneck"},
+    "score identity with a bottleneck": {
+        "distill.matching.loss": "sid",
+        "distill.discriminator.kind": "bottleneck",
+        "distill.discriminator.weight": 0.001,
+    },
     "guidance of one is none": {**NO_LABELS, "distill.matching.guidance_scale": 1.0},
     "null for what may be none": {"distill.fake_noise": None, "distill.matching.guidance_scale": None},
 }

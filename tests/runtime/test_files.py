@@ -107,6 +107,25 @@ def test_a_folder_takes_the_others_place_only_when_it_is_filled(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_that_cannot_be_moved_in_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace = tmp_path / "out", os.replace
+    out.mkdir()
+    (out / "a").write_text("1")
+
+    def failing(source: Path, target: Path) -> None:
+        if source.name.endswith(".part"):
+            raise OSError("disk")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="disk"), whole_folder(out):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "a").read_text() == "1"
+
+
 def write_and_crash(path: Path) -> None:
     with whole_file(path) as part:
         part.write_text("2")

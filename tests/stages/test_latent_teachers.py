@@ -34,6 +34,7 @@ __all__ = ["root"]  # a fixture
 
 STEPS, T_STAR, SCALE = 4, 300, 0.5
 SHAPE, LATENT = (1, 28, 28), (3, 8, 8)  # two halvings and patches of two: padded to 32
+HEARD = {"distill__discriminator__kind": "convolutional", "distill__discriminator__weight": 0.06}
 BASE: dict[str, Any] = {
     "teacher__source": "given",
     "teacher__schedule": None,
@@ -163,7 +164,7 @@ def test_the_generator_is_a_stock_pipeline_and_all_models_draw_images(root: Path
     ("changes", "message"),
     [
         ({"distill__generator_timesteps": [300, 100]}, r"generator_timesteps \[300, 100\].*give one timestep"),
-        ({"distill__discriminator__kind": "convolutional"}, r"discriminator.kind convolutional.*set it to null"),
+        (HEARD, r"discriminator.kind convolutional.*set it to null"),
     ],
 )
 def test_what_latents_have_not_yet_is_refused_at_the_start(root: Path, changes: dict[str, Any], message: str) -> None:

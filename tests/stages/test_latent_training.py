@@ -23,6 +23,7 @@ from tests.survival.victims import make_images
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = yaml.safe_load((ROOT / "pipelines/mnist-latent/params.yaml").read_text(encoding="utf-8"))
 LATENT, SYSTEM = (2, 8, 8), "mnist-latent"
+HEARD = {"distill__discriminator__kind": "convolutional", "distill__discriminator__weight": 0.06}
 SHORT = {"steps": 4, "batch_size": 4, "warmup_steps": 1, "checkpoint_steps": 2}
 TINY: dict[str, Any] = {
     "guidance_scale": 1.0,
@@ -209,7 +210,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a scale": ({"teacher__latent_scale": 0.2}, r"latent_scale 0.2 is of a codec that is brought, .* set it to null"),
     "groups": ({"teacher__codec__norm_num_groups": 3}, r"teacher.codec: norm_num_groups 3 does not divide 4 channels"),
     "several steps": ({"distill__generator_timesteps": [500, 200]}, r"generator_timesteps \[500, 200\].*one timestep"),
-    "a discriminator": ({"distill__discriminator__kind": "convolutional"}, r"kind convolutional .* set it to null"),
+    "a discriminator": (HEARD, r"kind convolutional .* set it to null"),
 }
 
 

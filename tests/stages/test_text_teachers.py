@@ -26,7 +26,7 @@ from stages import distill, evaluate, fetch, pairs, teacher
 from tests.models.tiny_text import HELD_OUT, PROMPTS, SCALE, pipeline
 from tests.stages.test_fetch import params, root
 from tests.stages.test_latent_teachers import BASE as OF_LATENTS
-from tests.stages.test_latent_teachers import STEPS
+from tests.stages.test_latent_teachers import HEARD, STEPS
 
 __all__ = ["root"]  # a fixture
 
@@ -161,7 +161,7 @@ def test_a_folder_of_the_stage_teacher_is_taken_again_and_a_null_prompt_is_misse
         ({"dataset__prompts": None}, r"dataset.prompts is null, but the teacher draws by prompts; name a CSV"),
         ({"dataset__prompts": "absent.csv"}, r"dataset.prompts .*absent.csv: cannot be read as CSV"),
         ({"distill__generator_timesteps": [300, 100]}, r"generator_timesteps \[300, 100\].*give one timestep"),
-        ({"distill__discriminator__kind": "convolutional"}, r"discriminator.kind convolutional.*set it to null"),
+        (HEARD, r"discriminator.kind convolutional.*set it to null"),
         ({"dataset__num_classes": 10}, r"prompts 'prompts.csv' take the place of classes: set num_classes 10 to null"),
         ({"teacher__source": "train"}, r"dataset.prompts 'prompts.csv': the teacher is told no prompts"),
     ],

@@ -177,3 +177,25 @@ def test_a_crash_while_saving_keeps_the_checkpoint_before(tmp_path: Path, monkey
 
 def crash(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_moments_come_back_in_the_memory_format_of_their_weights(tmp_path: Path) -> None:
+    """As fused kernels of a GPU ask for; a file keeps none."""
+
+    def made() -> tuple[nn.Module, TrainingState]:
+        net = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(net.parameters(), 0.1)
+        net(torch.randn(2, 4, 5, 5)).square().mean().backward()
+        optimizer.step()
+        return net, TrainingState({"net": net}, {"net": optimizer}, {}, {})
+
+    net, state = made()
+    state.save(tmp_path, 1, None)
+    before = {name: value.clone() for name, value in state.optimizers["net"].state[net.weight].items()}
+    other, resumed = made()
+    resumed.resume(tmp_path)
+    found = resumed.optimizers["net"].state[other.weight]
+    assert other.weight.stride() != torch.empty(other.weight.shape).stride()
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert found[name].stride() == other.weight.stride()
+        assert torch.equal(found[name], before[name])

@@ -43,7 +43,7 @@ LAYERS = {
 
 
 def import_checkpoint(path: Path, downloads: Path) -> Path:
-    """Convert a file of tensors, once.
+    """Convert a file of tensors.
 
     Returns:
         The folder, in `downloads`, by the file's hash: `unet/` and `scheduler/` as diffusers has them.

@@ -3,6 +3,7 @@
 Each folder holds `manifest.json`, `{"files": {name: sha256}}`; what is in it never depends on where it came from.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -111,9 +112,11 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {key: value.clone().contiguous() for key, value in state.items()}
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     except Exception as error:  # no common name; and torch's sentence tells people to run what is in the file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's own, of an archive that is cut
+            raise
         raise ValueError(
             f"{path}: refused: it is cut, or holds more than named tensors; take a model that is published as "
             "safetensors"

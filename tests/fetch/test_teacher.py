@@ -114,6 +114,17 @@ def test_cut_weights_are_named_and_torchs_advice_is_not_passed_on(tmp_path: Path
     assert "weights_only" not in str(error.value)
 
 
+@pytest.mark.parametrize("kept", [2_000, 20_000, 70_000])  # at 20,000 torch itself says EINVAL
+def test_pytorch_weights_that_are_cut_are_named(kept: int, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "unet" / f"{MODEL}.safetensors").unlink()
+    path = tmp_path / "unet" / f"{MODEL}.bin"
+    torch.save({"weight": torch.zeros(30_000)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"bin: refused: it is cut"):
+        bring(tmp_path)
+
+
 def test_a_provenance_that_is_a_list_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     save_file({"weight": torch.zeros(1)}, tmp_path / "unet" / f"{MODEL}.safetensors")

@@ -104,6 +104,18 @@ def test_other_kinds_of_teachers_too(kind: str, tmp_path: Path) -> None:
     assert_same(tmp_path / "two", tmp_path / "one")
 
 
+def test_divergences_weigh_the_samples_of_all_processes(prepared: Path, tmp_path: Path) -> None:
+    """A process that averaged h(r) over its own part alone would report another matching loss."""
+    changes = {"matching.divergence": "forward_kl", "discriminator.kind": "convolutional", "discriminator.weight": 0.06}
+    for name, launcher in (("one", [sys.executable, "-m"]), ("two", LAUNCHERS["torchrun 2"])):
+        shutil.copytree(prepared, tmp_path / name)
+        write_params(tmp_path / name, SCORED | CHANGES | {f"distill.{key}": value for key, value in changes.items()})
+        run(tmp_path / name, launcher, ("pairs", "distill"))
+    one, two = (pd.read_csv(tmp_path / name / "data" / SYSTEM / "training" / "losses.csv") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-5)
+    assert not one.equals(two)
+
+
 def test_a_launchers_precision_is_the_params_or_refused(alone: Path, tmp_path: Path) -> None:
     losses = []
     for precision in (None, "bf16"):

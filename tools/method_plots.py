@@ -56,7 +56,11 @@ def passes_picture(curves: pd.DataFrame) -> str:
 
 @mpl.rc_context(STYLE)
 def guidance_picture(
-    teacher_steps: pd.DataFrame, methods: pd.DataFrame, runs: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any]
+    teacher_steps: pd.DataFrame,
+    methods: pd.DataFrame,
+    alphas: pd.DataFrame,
+    runs: Mapping[str, Mapping[str, Any]],
+    test: Mapping[str, Any],
 ) -> str:
     """An SVG of the distance over class accuracy: under the teacher's curve a student beats its teacher.
 
@@ -64,6 +68,7 @@ def guidance_picture(
         teacher_steps: the table of `dmd steps`; its rows of enough samples are the curves, one for each solver and
             number of steps, each point named by its guidance scale.
         methods: the table of `dmd methods`; a point each recipe, the mean over its seeds.
+        alphas: a table of `dmd sweep`, of whole runs over alpha; a square each row.
         runs: scores of the students of whole runs by name: larger points.
         test: scores of the real test images: a star.
     """
@@ -79,6 +84,8 @@ def guidance_picture(
     for name, row in found[~far].iterrows():
         colour = recipe_styles(found.index)[str(name)]["color"]
         names.append(_draw_point(axis, row.to_dict(), distance, str(name), color=colour, marker="o", markersize=5))
+    for row in alphas.to_dict("records"):
+        names.append(_draw_point(axis, row, distance, str(row["changes"]), color=INK, marker="s", markersize=4))
     for name, run in runs.items():
         names.append(_draw_point(axis, run, distance, name, color=INK, marker="o", markersize=9))
     names.append(_draw_point(axis, test, distance, "real test images", color=INK, marker="*", markersize=11))

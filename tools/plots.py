@@ -45,7 +45,8 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
         longer = data / "runs" / f"{system}-longer.json"
         if longer.is_file():
             runs["the longer run"] = load_json(longer)["student"]
-        drawn["guidance"] = guidance_picture(teacher_steps, pd.read_csv(methods), runs, scores["data"]["test"])
+        alphas, compared = pd.read_csv(methods.with_name("alpha.csv")), pd.read_csv(methods)
+        drawn["guidance"] = guidance_picture(teacher_steps, compared, alphas, runs, scores["data"]["test"])
     return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
 
 

@@ -55,15 +55,17 @@ def test_lines_over_passes_are_named_in_the_order_in_which_they_end() -> None:
 def test_students_stand_beside_the_teachers_curve_over_guidance(
     teacher_steps: pd.DataFrame, methods: pd.DataFrame
 ) -> None:
-    svg = guidance_picture(teacher_steps, methods, RUNS, TEST)
+    alphas = pd.DataFrame({"changes": ["alpha 32", "alpha 0"], "fd_x": [7.0, 6.5], "class_accuracy": [0.985, 0.975]})
+    svg = guidance_picture(teacher_steps, methods, alphas, RUNS, TEST)
     found = words(svg)
     assert {"dmd", "sid", "1", "1.25", "1.5", "teacher, unipc, 8 steps", "teacher, unipc, 20 steps"} <= set(found)
+    assert {"alpha 32", "alpha 0"} <= set(found)
     assert {"the run in git", "the longer run", "real test images", "class accuracy"} <= set(found)
     assert "1.75" not in found, "250 samples are no evidence"
     assert found.count("1.25") == 1, "scales are named along one curve"
     assert "beyond the picture: gan (40, 0.96)" in found
     assert "gan" not in found
-    assert svg == guidance_picture(teacher_steps, methods, RUNS, TEST)
+    assert svg == guidance_picture(teacher_steps, methods, alphas, RUNS, TEST)
 
 
 def test_a_recipe_looks_the_same_whatever_the_order() -> None:

@@ -13,7 +13,6 @@ BARS = {
     "distill_over_textbook": ("≥ 1.3", "≥ 1.8"),
     "pairs_over_ddim_pipeline": ("≥ 1.3", "≥ 2"),
     "pairs_over_ancestral": ("≥ 40", "≥ 100"),
-    "frechet_pairs_over_ancestral": ("≤ 1", ""),
     "one_step_over_forward": ("≤ 1.1", "≤ 1.02"),
     "teacher1000_over_student": ("≥ 900", "≥ 1000"),
     "evaluation_over_torch_fidelity": ("≤ 0.8", "≤ 0.5"),

@@ -84,11 +84,11 @@ def guidance_picture(
     for name, row in found[~far].iterrows():
         colour = recipe_styles(found.index)[str(name)]["color"]
         names.append(_draw_point(axis, row.to_dict(), distance, str(name), color=colour, marker="o", markersize=5))
-    for row in alphas.to_dict("records"):
-        names.append(_draw_point(axis, row, distance, str(row["changes"]), color=INK, marker="s", markersize=4))
-    for name, run in runs.items():
-        names.append(_draw_point(axis, run, distance, name, color=INK, marker="o", markersize=9))
-    names.append(_draw_point(axis, test, distance, "real test images", color=INK, marker="*", markersize=11))
+    points: list[tuple[str, Mapping[Any, Any], dict[str, Any]]] = []
+    points += [(str(row["changes"]), row, {"marker": "s", "markersize": 4}) for row in alphas.to_dict("records")]
+    points += [(name, run, {"marker": "o", "markersize": 9}) for name, run in runs.items()]
+    points += [("real test images", test, {"marker": "*", "markersize": 11})]
+    names += [_draw_point(axis, row, distance, name, color=INK, **style) for name, row, style in points]
     axis.set(yscale="log", xlabel="class accuracy", ylabel=distance)
     for place in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         place("{x:g}")

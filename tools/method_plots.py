@@ -1,7 +1,7 @@
 """Pictures of a comparison of methods: distance over network passes, and distance over class accuracy."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -84,11 +84,8 @@ def guidance_picture(
     for name, row in found[~far].iterrows():
         colour = recipe_styles(found.index)[str(name)]["color"]
         names.append(_draw_point(axis, row.to_dict(), distance, str(name), color=colour, marker="o", markersize=5))
-    points: list[tuple[str, Mapping[Any, Any], dict[str, Any]]] = []
-    points += [(str(row["changes"]), row, {"marker": "s", "markersize": 4}) for row in alphas.to_dict("records")]
-    points += [(name, run, {"marker": "o", "markersize": 9}) for name, run in runs.items()]
-    points += [("real test images", test, {"marker": "*", "markersize": 11})]
-    names += [_draw_point(axis, row, distance, name, color=INK, **style) for name, row, style in points]
+    for name, row, style in _whole_runs(alphas, runs, test):
+        names.append(_draw_point(axis, row, distance, name, color=INK, **style))
     axis.set(yscale="log", xlabel="class accuracy", ylabel=distance)
     for place in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         place("{x:g}")
@@ -118,6 +115,17 @@ def _draw_teacher(axis: Axes, rows: pd.DataFrame, distance: str) -> list[Named]:
         points = [((accuracy, value), f"{scale:g}", INK) for scale, accuracy, value in curve.itertuples(name=None)]
         names = max(names, points, key=len)
     return names
+
+
+def _whole_runs(
+    alphas: pd.DataFrame, runs: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[Any, Any], dict[str, Any]]]:
+    """Name, scores and marker of each."""
+    for row in alphas.to_dict("records"):
+        yield str(row["changes"]), row, {"marker": "s", "markersize": 4}
+    for name, run in runs.items():
+        yield name, run, {"marker": "o", "markersize": 9}
+    yield "real test images", test, {"marker": "*", "markersize": 11}
 
 
 def _draw_point(axis: Axes, scores: Mapping[Any, Any], distance: str, name: str, **style: Any) -> Named:

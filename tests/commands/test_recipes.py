@@ -7,6 +7,8 @@ import yaml
 
 from dmd.commands.overrides import override, parse_values
 from dmd.commands.recipes import experiment_command, load_recipe, recipe_names, run_experiment
+from dmd.fetch import sources
+from dmd.params.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +32,18 @@ def test_every_recipe_sets_what_makes_a_method() -> None:
     for recipe in map(load_recipe, recipe_names()):
         own = {"distill.matching.sid_a"} if recipe["distill.matching.loss"] == "sid" else set()
         assert keys | own <= set(recipe)
+
+
+@pytest.mark.parametrize("system", ["mnist", "celeba"])
+def test_a_recipe_without_regression_asks_for_no_weights_of_a_distance_and_for_few_pairs(system: str) -> None:
+    params = ROOT / "pipelines" / system / "params.yaml"
+    assert sources.perceptual(load_config(params).distill.perceptual.name) is not None
+    alone = [name for name in recipe_names() if load_recipe(name)["alpha"] == 0 and name != "dmd2-4step"]
+    assert {"dmd-alpha0", "dmd2", "sid"} <= set(alone)
+    for name in alone:
+        config = override(params, load_recipe(name))
+        assert sources.perceptual(config.distill.perceptual.name) is None
+        assert config.pairs.count == 256
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:

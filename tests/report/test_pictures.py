@@ -13,6 +13,7 @@ from dmd.report.pictures import (
     history_panels,
     image_grid,
     milestones,
+    score_panels,
     side_by_side,
     to_png,
 )
@@ -66,3 +67,17 @@ def test_history_shows_pairs_then_four_steps():
     assert milestones([0, 5]) == [0, 5]
     with pytest.raises(ValueError, match="images_step_"):
         history_panels({"x0_pair": blocks([0.0])}, 150.0)
+
+
+def test_a_score_panel_shows_images_both_answers_and_their_difference():
+    """A block a noise level, from little noise to much; the difference is what matching follows."""
+    real, fake = torch.tensor([0.5, 0.25, 0.0]), torch.tensor([-0.25, 0.25, 0.5])
+    found = torch.stack([real, fake], 1)[:, :, None, None, None, None].expand(3, 2, 2, 1, 8, 8)
+    images = blocks([-1.0, -0.5, 0.9])
+    panels = score_panels({"images_step_00000": images, "images_step_00040": images, "panel_step_00040": found})
+    assert list(panels) == [40], "a step without a panel has none"
+    panel, columns = panels[40]
+    assert columns == 2
+    rows = panel.mean((1, 2, 3)).reshape(3, 4, 2)
+    assert rows[:, 0].tolist() == [[-1.0, -0.5]] * 3
+    torch.testing.assert_close(rows[:, 1:, 0], torch.stack([real, fake, torch.tensor([0.75, 0.0, -0.5])], 1))

@@ -15,9 +15,7 @@ from matplotlib.transforms import Bbox
 from dmd.report.curves import INK, LINES, STYLE, to_svg
 from dmd.report.tables import with_spacing
 from tools.method_tables import table_distance
-
-ENOUGH = 1000
-"""Samples, below which a distance is mostly bias."""
+from tools.teacher_tables import ENOUGH
 
 FAR, WRONG = 1.5, 0.02
 """Students above so many times the teacher's largest distance, or so far left of its curves, are named in the title."""

@@ -15,6 +15,8 @@ from tools.method_plots import guidance_picture, passes_picture
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = {"mnist-small": "params.yaml", "celeba": "pipelines/celeba/params.yaml"}
 """Systems whose teacher has tables, with their params."""
+UNSHOWN = {"celeba": ("calls", "seconds")}
+"""Plots that no page has: of rows of too few samples."""
 GREY = "#808080"
 """What the page's own ink becomes: legible on white and on near-black."""
 
@@ -31,7 +33,7 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     """
     metrics, data = root / "metrics" / system, root / "docs" / "results" / "data"
     tables, out = data / "tables" / system, data / "plots"
-    key = distance_key(load_json(metrics / "metrics.json"))
+    key, left = distance_key(load_json(metrics / "metrics.json")), UNSHOWN.get(system, ())
     calls, seconds = steps_curves(pd.read_csv(metrics / "steps.csv"), key).values()
     chosen = load_config(root / PARAMS[system]).distill.generator_timesteps[0]
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
@@ -47,7 +49,11 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
             runs["the longer run"] = load_json(longer)["student"]
         alphas, compared = pd.read_csv(methods.with_name("alpha.csv")), pd.read_csv(methods)
         drawn["guidance"] = guidance_picture(teacher_steps, compared, alphas, runs, scores["data"]["test"])
-    return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
+    return {
+        out / f"{system}-{name}.svg": svg.replace("currentColor", GREY)
+        for name, svg in drawn.items()
+        if name not in left
+    }
 
 
 def main(check: Annotated[bool, typer.Option(help="Only say whether the plots are up to date.")] = False) -> None:

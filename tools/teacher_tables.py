@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+ENOUGH = 1000
+"""Samples, below which a distance is mostly bias."""
+
 SETTING = ["guidance_scale", "solver", "num_steps", "timestep_spacing", "nfe"]
 
 EXACTNESS = ["rmse_to_exact", "seconds_per_image"]
@@ -9,8 +12,9 @@ EXACTNESS = ["rmse_to_exact", "seconds_per_image"]
 
 
 def scored(teacher_steps: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have scores, without their distance to the exact solution."""
-    return teacher_steps.dropna(subset=["precision"]).drop(columns=["rmse_to_exact", "teacher"])
+    """The rows that have scores of enough samples, without their distance to the exact solution."""
+    rows = teacher_steps[teacher_steps["num_samples"] >= ENOUGH]
+    return rows.dropna(subset=["precision"]).drop(columns=["rmse_to_exact", "teacher"])
 
 
 def exactness(teacher_steps: pd.DataFrame) -> pd.DataFrame:

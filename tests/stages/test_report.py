@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from huggingface_hub import ModelCard
 
 from dmd.params.config import load_config
@@ -17,7 +16,7 @@ from dmd.report.metrics_folder import round_floats, thin
 from dmd.report.model_card import markdown_table
 from dmd.report.tables import parameter_table, score_table, steps_table
 from dmd.report.talk_parameters import TALK
-from dmd.runtime.files import load_tensors, save_json, save_tensors
+from dmd.runtime.files import save_json
 from stages import report
 from tests.stages.made_up import losses, scores, write_system
 
@@ -175,28 +174,6 @@ def test_page_shows_the_one_step_over_its_timestep_where_that_was_measured(writt
     monkeypatch.chdir(tmp_path)
     report.main(load_config(ROOT / "params.yaml"))
     assert "Timestep of the one step" not in (tmp_path / "metrics/mnist-small/report.html").read_text()
-
-
-def test_page_shows_whether_a_run_converges_where_its_training_kept_that(written, tmp_path, monkeypatch):
-    page = (written / "metrics" / "mnist-small" / "report.html").read_text()
-    assert "<h2>Is it converging?" not in page
-    assert "<h2>What both scores see" not in page
-    evaluation = write_system(tmp_path)
-    curve = pd.DataFrame({"step": [0, 20, 40], "fd_lenet": [900.5, 77.125, 9.0], "num_samples": 2000})
-    curve.to_csv(evaluation / "curve.csv", index=False)
-    training = evaluation.parent / "training"
-    history = load_tensors(training / "history.safetensors")
-    panels = {f"panel_step_{step:05d}": torch.rand(3, 2, 8, 1, 28, 28) * 2 - 1 for step in (4, 40)}
-    save_tensors(training / "history.safetensors", history | panels)
-    save_json(training / "training.json", {"steps": 40, "parameters": 712345, "noise_levels": [0.0517, 0.3464, 2.318]})
-    monkeypatch.chdir(tmp_path)
-    report.main(load_config(ROOT / "params.yaml"))
-    text, tags = page_of(tmp_path)
-    assert "<h2>Is it converging?" in text
-    assert "77.12" in text
-    assert "σ/α = 0.052, 0.35, 2.3" in text
-    assert tags.tags.count("img") == page_of(written)[1].tags.count("img") + 2
-    assert tags.tags.count("svg") == page_of(written)[1].tags.count("svg") + 1
 
 
 def test_long_runs_are_thinned_to_means():

@@ -1,7 +1,8 @@
 """The plots in docs/results/data/plots, drawn from the tables that git keeps; `--check` only compares."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -27,10 +28,7 @@ def plots(root: Path) -> dict[Path, str]:
 
 
 def plots_of(system: str, root: Path) -> dict[Path, str]:
-    """Distance over network calls, over seconds and over t*, and the distance to the exact solution.
-
-    Where methods were compared: distance over passes, and over class accuracy.
-    """
+    """Distance over network calls, over seconds and over t*, the distance to the exact solution, and of methods."""
     metrics, data = root / "metrics" / system, root / "docs" / "results" / "data"
     tables, out = data / "tables" / system, data / "plots"
     key, left = distance_key(load_json(metrics / "metrics.json")), UNSHOWN.get(system, ())
@@ -39,20 +37,30 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
     (exactness,) = exactness_curves(pd.read_csv(tables / "teacher_steps.csv")).values()
     drawn = {"calls": calls, "seconds": seconds, "timesteps": timesteps, "exactness": exactness}
-    methods = data / system / "methods.csv"
-    if methods.is_file():
-        drawn["methods"] = passes_picture(pd.read_csv(methods.with_name("methods_curves.csv")))
-        teacher_steps, scores = pd.read_csv(tables / "teacher_steps.csv"), load_json(metrics / "metrics.json")
-        runs = {"the run in git": scores["student"]}
-        longer = data / "runs" / f"{system}-longer.json"
-        if longer.is_file():
-            runs["the longer run"] = load_json(longer)["student"]
-        alphas, compared = pd.read_csv(methods.with_name("alpha.csv")), pd.read_csv(methods)
-        drawn["guidance"] = guidance_picture(teacher_steps, compared, alphas, runs, scores["data"]["test"])
+    if (data / system / "methods.csv").is_file():
+        drawn |= method_plots(system, data, load_json(metrics / "metrics.json"))
     return {
         out / f"{system}-{name}.svg": svg.replace("currentColor", GREY)
         for name, svg in drawn.items()
         if name not in left
+    }
+
+
+def method_plots(system: str, data: Path, scores: Mapping[str, Any]) -> dict[str, str]:
+    """Of the comparison of methods: distance over passes, and over class accuracy beside the teacher's curves.
+
+    The curves are of both tables of the teacher: the report's, and the rows that only this comparison needs.
+    """
+    own = data / system
+    teacher_steps = [data / "tables" / system / "teacher_steps.csv", own / "teacher_guidance.csv"]
+    rows = pd.concat([pd.read_csv(path) for path in teacher_steps if path.is_file()], ignore_index=True)
+    runs, longer = {"the run in git": scores["student"]}, data / "runs" / f"{system}-longer.json"
+    if longer.is_file():
+        runs["the longer run"] = load_json(longer)["student"]
+    methods, alphas = pd.read_csv(own / "methods.csv"), pd.read_csv(own / "alpha.csv")
+    return {
+        "methods": passes_picture(pd.read_csv(own / "methods_curves.csv")),
+        "guidance": guidance_picture(rows, methods, alphas, runs, scores["data"]["test"]),
     }
 
 

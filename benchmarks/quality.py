@@ -1,4 +1,4 @@
-"""What it costs to be as near to the data as the default was before matching worked: then over now."""
+"""What it costs to be as near to the data as an older default, led by the regression, was: then over now."""
 
 import itertools
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ EXACTNESS = ["rmse_to_exact", "seconds_per_image"]
 def scored(teacher_steps: pd.DataFrame) -> pd.DataFrame:
     """The rows that have scores of enough samples, without their distance to the exact solution."""
     rows = teacher_steps[teacher_steps["num_samples"] >= ENOUGH]
-    return rows.dropna(subset=["precision"]).drop(columns=["rmse_to_exact", "teacher"])
+    return rows.dropna(subset=["precision"]).drop(columns=["rmse_to_exact", "teacher"], errors="ignore")
 
 
 def exactness(teacher_steps: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from tools.teacher_tables import ENOUGH
 FAR, WRONG = 1.5, 0.02
 """Students above so many times the teacher's largest distance, or so far left of its curves, are named in the title."""
 
-SIZE = (6.4, 4.4)
+SIZE = (7.2, 5.6)
 
 PLACES = [(x, y) for far in (7, 14, 28, 42, 56) for y in (0, far, -far) for x in (far, -far)]
 """Where a name may stand beside its point, in points of print; those on the left end there. The first that is free."""

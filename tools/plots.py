@@ -12,12 +12,11 @@ from dmd.report.curves import exactness_curves, steps_curves, timesteps_curves
 from dmd.report.tables import distance_key
 from dmd.runtime.files import load_json
 from tools.method_plots import guidance_picture, passes_picture
+from tools.teacher_tables import ENOUGH
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = {"mnist-small": "params.yaml", "celeba": "pipelines/celeba/params.yaml"}
 """Systems whose teacher has tables, with their params."""
-UNSHOWN = {"celeba": ("calls", "seconds")}
-"""Plots that no page has: of rows of too few samples."""
 GREY = "#808080"
 """What the page's own ink becomes: legible on white and on near-black."""
 
@@ -31,19 +30,16 @@ def plots_of(system: str, root: Path) -> dict[Path, str]:
     """Distance over network calls, over seconds and over t*, the distance to the exact solution, and of methods."""
     metrics, data = root / "metrics" / system, root / "docs" / "results" / "data"
     tables, out = data / "tables" / system, data / "plots"
-    key, left = distance_key(load_json(metrics / "metrics.json")), UNSHOWN.get(system, ())
-    calls, seconds = steps_curves(pd.read_csv(metrics / "steps.csv"), key).values()
+    key = distance_key(load_json(metrics / "metrics.json"))
+    steps = pd.read_csv(metrics / "steps.csv")
+    calls, seconds = steps_curves(steps[steps["num_samples"] >= ENOUGH], key).values()
     chosen = load_config(root / PARAMS[system]).distill.generator_timesteps[0]
     (timesteps,) = timesteps_curves(pd.read_csv(tables / "generator_timesteps.csv"), key, chosen).values()
     (exactness,) = exactness_curves(pd.read_csv(tables / "teacher_steps.csv")).values()
     drawn = {"calls": calls, "seconds": seconds, "timesteps": timesteps, "exactness": exactness}
     if (data / system / "methods.csv").is_file():
         drawn |= method_plots(system, data, load_json(metrics / "metrics.json"))
-    return {
-        out / f"{system}-{name}.svg": svg.replace("currentColor", GREY)
-        for name, svg in drawn.items()
-        if name not in left
-    }
+    return {out / f"{system}-{name}.svg": svg.replace("currentColor", GREY) for name, svg in drawn.items()}
 
 
 def method_plots(system: str, data: Path, scores: Mapping[str, Any]) -> dict[str, str]:

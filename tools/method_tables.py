@@ -31,13 +31,15 @@ def ablation(methods: pd.DataFrame) -> pd.DataFrame:
     `p` is Welch's, of a recipe with both against each with one, over the seeds; empty with fewer than two of either.
 
     Raises:
-        ValueError: a recipe is not in the table; names it.
+        ValueError: a recipe with one loss is not in the table, or none with both; names what is missing.
     """
-    missing = [name for name in (*ALONE, *TOGETHER) if name not in set(methods["recipe"])]
+    there = set(methods["recipe"])
+    together = [name for name in TOGETHER if name in there]
+    missing = [name for name in ALONE if name not in there] + ([] if together else [" or ".join(TOGETHER)])
     if missing:
         raise ValueError(f"the table has no recipe {', '.join(missing)}; run `dmd methods` with it")
     distance = table_distance(methods)
-    runs = {name: _run(methods, name, distance) for name in (*ALONE, *TOGETHER)}
+    runs = {name: _run(methods, name, distance) for name in (*ALONE, *together)}
     shown = [distance, *(str(name) for name in methods if str(name).startswith(SCORES[2:]))]
     rows = []
     for name, run in runs.items():

@@ -46,8 +46,17 @@ def test_one_seed_is_no_test(methods: pd.DataFrame) -> None:
 
 
 def test_a_recipe_that_has_not_run_is_named(methods: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="no recipe dmd-ttur; run `dmd methods`"):
-        ablation(methods[methods["recipe"] != "dmd-ttur"])
+    with pytest.raises(ValueError, match="no recipe dmd-alpha0; run `dmd methods`"):
+        ablation(methods[methods["recipe"] != "dmd-alpha0"])
+    with pytest.raises(ValueError, match="no recipe dmd or dmd-ttur; run `dmd methods`"):
+        ablation(methods[~methods["recipe"].isin(["dmd", "dmd-ttur"])])
+
+
+def test_one_recipe_with_both_losses_is_enough(methods: pd.DataFrame) -> None:
+    table = ablation(methods[methods["recipe"] != "dmd"]).set_index("recipe")
+    assert list(table.index) == ["regression", "dmd-alpha0", "dmd-ttur"]
+    truth = ttest_ind(DISTANCES["dmd-alpha0"], DISTANCES["dmd-ttur"], equal_var=False).pvalue
+    assert table.loc["dmd-ttur", "p against dmd-alpha0"] == pytest.approx(truth, rel=1e-9)
 
 
 def test_every_recipe_has_a_row_of_means_the_nearest_first(methods: pd.DataFrame) -> None:

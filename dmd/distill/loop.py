@@ -76,13 +76,13 @@ class Distillation:
         for step in tqdm(range(start, self.steps), "distill", total=self.steps, initial=start):
             pending.append(distiller.step(step))
             done = step + 1
-            ends = done % self.checkpoint_steps == 0 or done == self.steps
-            drawn = done in self.history_steps
-            if ends or drawn or done % SETTLE_STEPS == 0:
+            ends, drawn = done % self.checkpoint_steps == 0 or done == self.steps, done in self.history_steps
+            noted = ends or distiller.health.watches(step)
+            if noted or drawn or done % SETTLE_STEPS == 0:
                 settle(*distiller.learners.values())
             if drawn:
                 self._draw(done)
-            if ends or distiller.health.watches(step):
+            if noted:
                 self._collect(pending, done)
                 pending = []
             if ends:

@@ -87,6 +87,7 @@ def test_efficientnet_is_that_of_timm(tmp_path: Path, monkeypatch: pytest.Monkey
         features, logits = net(pixels(3) / 127.5 - 1)
         expected = theirs((x - 127) / 128)
     assert logits is None
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in net.parameters() if weight.ndim == 4)
     assert features.shape == (2, 1280)
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 

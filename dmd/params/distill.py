@@ -24,6 +24,10 @@ class Distill(Section):
 
     generator_timesteps: Annotated[tuple[Timestep, ...], Field(min_length=1)]
     """t*, the timestep at which the one-step generator calls its network; several, falling, make as many calls."""
+    matched_steps: Literal["all", "last"] = "all"
+    """Of a generator of several: an update trains one drawn from all, as DMD2 does, or always the last, whose images
+    are the generator's own. One fake score of all steps' images lets one step make up for another.
+    """
     steps: Count
     """Generator updates."""
     batch_size: Count

@@ -74,7 +74,7 @@ class Batches:
         return self.settings.fake_warmup_updates + step * self.settings.num_fake_updates
 
     def generator_step(self, number: int) -> int:
-        """Which of its steps the generator takes with a gradient at update `number`, from 0: all as likely, or the last."""
+        """Which of its steps the generator takes with a gradient at update `number`, from 0: any, or the last."""
         steps = len(self.settings.generator_timesteps)
         if steps == 1 or self.settings.matched_steps == "last":
             return steps - 1

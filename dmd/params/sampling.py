@@ -15,6 +15,9 @@ ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lc
 Spacing = Literal["leading", "trailing", "linspace"]
 """How a solver's steps are laid over the T training timesteps: from 0 up, from T - 1 down, or with both ends."""
 
+LEAST_SAMPLES = 20
+"""The kernel distance splits a set of samples into ten subsets of two or more."""
+
 ANY_SCHEDULE = ("euler", "heun")
 """Solvers for any schedule; the others are for betas."""
 
@@ -89,7 +92,7 @@ class Evaluate(Sampling):
 
     features: Literal["lenet", "fashion_lenet", "efficientnet_lite0", "inception"]
     """The feature net of the scores: MNIST's LeNet, Fashion-MNIST's, an ImageNet net, or FID's Inception network."""
-    num_samples: Annotated[int, Field(ge=20, strict=True)]
+    num_samples: Annotated[int, Field(ge=LEAST_SAMPLES, strict=True)]
     """Samples of each model in a set; the kernel distance splits them into ten subsets of two or more."""
     num_sets: Count = 3
     """Disjoint sets of noises: scores are means over them, with their standard deviation from two on."""

@@ -21,16 +21,6 @@ from stages.command import cli
 logger = logging.getLogger(__name__)
 
 
-def check_clip(folder: str | None) -> None:
-    """Refuse a folder without a CLIP model, which the last stage but one would miss after hours.
-
-    Raises:
-        ValueError: names it.
-    """
-    if folder is not None and not (given(Path(folder)) / "config.json").is_file():
-        raise ValueError(f"evaluate.clip {folder}: no config.json is there; put a CLIP model there, or set it to null")
-
-
 def main(config: Config) -> None:
     """Bring the dataset and the pretrained weights, verified; the only stage that uses the network.
 
@@ -43,7 +33,6 @@ def main(config: Config) -> None:
     prompts = None if dataset.prompts is None else given(Path(dataset.prompts))
     if prompts is not None:
         read_prompts(prompts)
-    check_clip(config.evaluate.clip)
     images = find_images(dataset.name, folder, downloads)
     teacher, schedule = find_teacher(config.teacher.source, config.teacher.revision, downloads, timeout), None
     if config.teacher.schedule is not None:

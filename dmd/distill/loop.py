@@ -89,7 +89,7 @@ class Distillation:
                 self.seconds += time.perf_counter() - began
                 self._save(done)
                 began = time.perf_counter()
-        distiller.student.average.copy_to(distiller.student.backbone.parameters())
+        distiller.student.finish(distiller.accelerator)
 
     def save(self, out: Path) -> None:
         """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; `snapshots.safetensors` where

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from dmd.params.section import Count, Section, Switch
 
-Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc", "deis"]
+Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc"]
 """Deterministic ODE solvers, by the names of `dmd.diffusion.sampler`."""
 
 ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lcm")
@@ -45,7 +46,7 @@ class Sampling(Section):
 
     @model_validator(mode="after")
     def _spacing_reaches_noise(self) -> "Sampling":
-        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "dpmsolver++3m", "unipc", "deis"):
+        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "dpmsolver++3m", "unipc"):
             raise ValueError(
                 f"timestep_spacing `leading` leaves out the noisiest timesteps with solver `{self.solver}` "
                 "(diffusers divides T by num_steps + 1); take `trailing`"
@@ -65,10 +66,17 @@ class Sampling(Section):
         """Hold the steps against a schedule of `total` timesteps; `section` is this one's name in the params.
 
         Raises:
-            ValueError: they are more than its timesteps, or do not divide them, as diffusers' DDIM assumes.
+            ValueError: they are more than its timesteps, do not divide them, as diffusers' DDIM assumes, or are such
+                that diffusers lays one more.
         """
         if self.num_steps > total:
             raise ValueError(f"{section}.num_steps {self.num_steps} is above num_train_timesteps {total}; lower it")
+        laid = len(np.arange(total, 0, -total / self.num_steps))  # as diffusers lays them
+        if self.timestep_spacing == "trailing" and self.solver not in ANY_SCHEDULE and laid != self.num_steps:
+            raise ValueError(
+                f"{section}.num_steps {self.num_steps}: diffusers' rounding makes {laid} over {total} timesteps, the "
+                f"last below 0; take {self.num_steps - 1}"
+            )
         if self.solver == "ddim" and total % self.num_steps:
             raise ValueError(
                 f"{section}.num_steps {self.num_steps} does not divide the schedule's {total} timesteps, as diffusers' "

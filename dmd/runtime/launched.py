@@ -2,6 +2,8 @@
 
 import os
 
+import torch
+
 OFF = ("no", "n", "false", "f", "off", "0")
 """How accelerate reads a switch that is off, in any case of letters."""
 
@@ -116,6 +118,12 @@ def _check_not_alone_by_mistake() -> None:
             "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "
             "take `torchrun --nproc_per_node N`, or `accelerate launch --multi_gpu --num_processes N`, also on CPUs"
         )
+
+
+def avoid_mps() -> None:
+    """Let accelerate take the CPU of a Mac: its graphics have no float64, in which schedules and sums are kept."""
+    if torch.backends.mps.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
 def check_settings() -> None:

@@ -75,7 +75,7 @@ class Sampling(Section):
         if self.timestep_spacing == "trailing" and self.solver not in ANY_SCHEDULE and laid != self.num_steps:
             raise ValueError(
                 f"{section}.num_steps {self.num_steps}: diffusers' rounding makes {laid} over {total} timesteps, the "
-                f"last below 0; take {self.num_steps - 1}"
+                "last below 0; take another number"
             )
         if self.solver == "ddim" and total % self.num_steps:
             raise ValueError(

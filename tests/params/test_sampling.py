@@ -17,5 +17,5 @@ def test_steps_that_diffusers_rounds_to_one_more_are_refused(total: int, steps: 
     if fits:
         pairs.check_timesteps(total, "pairs")
         return
-    with pytest.raises(ValueError, match=rf"pairs.num_steps {steps}: .* makes {steps + 1} .*; take {steps - 1}$"):
+    with pytest.raises(ValueError, match=rf"pairs.num_steps {steps}: .* makes {steps + 1} .*; take another number$"):
         pairs.check_timesteps(total, "pairs")

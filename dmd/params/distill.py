@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 
 from dmd.params.matching import Discriminator, Matching, Noise
 from dmd.params.perceptual import Perceptual
-from dmd.params.sampling import LEAST_SAMPLES
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Switch
+from dmd.params.section import LEAST_SAMPLES, Count, Decay, MixedPrecision, Rate, Section, Switch
 
 Timestep = Annotated[int, Field(ge=0, strict=True)]
 

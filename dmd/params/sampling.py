@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from dmd.params.section import Count, Section, Switch
+from dmd.params.section import LEAST_SAMPLES, Count, Section, Switch
 
 Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc"]
 """Deterministic ODE solvers, by the names of `dmd.diffusion.sampler`."""
@@ -15,9 +15,6 @@ ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lc
 
 Spacing = Literal["leading", "trailing", "linspace"]
 """How a solver's steps are laid over the T training timesteps: from 0 up, from T - 1 down, or with both ends."""
-
-LEAST_SAMPLES = 20
-"""The kernel distance splits a set of samples into ten subsets of two or more."""
 
 ANY_SCHEDULE = ("euler", "heun")
 """Solvers for any schedule; the others are for betas."""

@@ -70,6 +70,7 @@ def take_times(
     models: Mapping[str, Model], noises: Noises, batch_size: int, accelerator: Accelerator
 ) -> dict[str, dict[str, float]]:
     """Each model's latency, on the first process: nothing else of the run is busy while it takes them."""
+    accelerator.wait_for_everyone()
     timed = models if accelerator.is_main_process else {}
     times = {name: latency(model, noises, batch_size) for name, model in timed.items()}
     accelerator.wait_for_everyone()
@@ -81,9 +82,9 @@ def main(config: Config) -> None:
     accelerator, settings, places = Accelerator(mixed_precision="no"), config.evaluate, Places(config.system)
     teacher = Teacher.load(places.teacher)
     settings.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "evaluate")
-    models, make_pairs = build_models(config, teacher, accelerator.device)
-    test = load_dataset(config.dataset.name, places.dataset, "test")
-    evaluator, alignment = build_evaluator(config, accelerator.device), build_alignment(config, accelerator.device)
+    alignment, built = build_alignment(config, accelerator.device), build_models(config, teacher, accelerator.device)
+    (models, make_pairs), test = built, load_dataset(config.dataset.name, places.dataset, "test")
+    evaluator = build_evaluator(config, accelerator.device)
     run = facts(places, settings, config.distill.perceptual.name, config.seed, accelerator.device)
     timed_batch = min(LATENCY_BATCH, settings.batch_size)
     times = take_times(models, evaluator.noises[0], timed_batch, accelerator)

@@ -28,7 +28,7 @@ def main(config: Config) -> None:
     """
     dataset, timeout, downloads = config.dataset, config.fetch.timeout_seconds, downloads_folder()
     check_dataset(dataset.name, dataset.image_shape, dataset.num_classes)
-    check_feature_net(config.evaluate.features, dataset.image_shape)
+    check_feature_net(config.evaluate.features, dataset.name, dataset.image_shape, dataset.num_classes)
     folder = None if dataset.folder is None else str(given(Path(dataset.folder)))
     prompts = None if dataset.prompts is None else given(Path(dataset.prompts))
     if prompts is not None:

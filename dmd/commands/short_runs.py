@@ -74,7 +74,7 @@ def base_hash(config: Config) -> str:
     """Eight digits that change with the teacher and the params, but for fetch, evaluate and compilation.
 
     A precision counts where it is not float32, a space where it is not that of images: rows of before there was a
-    choice are of these. Adapters and prompts count where there are some.
+    choice are of these. Adapters and prompts count where there are some, and which of several steps are matched.
     """
     excluded: dict[str, Any] = {"fetch": True, "evaluate": True, "pairs": {"compile"}, "distill": {"compile": True}}
     excluded["teacher"] = {"training": {"mixed_precision"}, "latent_scale": True, "codec": True}  # the hash tells
@@ -84,6 +84,8 @@ def base_hash(config: Config) -> str:
         excluded["distill"]["perceptual"] = {"space"}
     if config.distill.lora is None:
         excluded["distill"]["lora"] = True
+    if len(config.distill.generator_timesteps) == 1 or config.distill.matched_steps == "all":
+        excluded["distill"]["matched_steps"] = True
     if config.dataset.prompts is None:
         excluded["dataset"] = {"prompts"}
     values = config.model_dump(mode="json", exclude=excluded)

@@ -41,7 +41,6 @@ ROWS = [
     *(f"dpmsolver++ {steps}" for steps in (8, 12)),
     *(f"dpmsolver++3m {steps}" for steps in (8, 12)),
     "heun 5",
-    "deis 8",
     *(f"ddim {steps} leading" for steps in (10, 20)),
     "heun 5 leading",
 ]

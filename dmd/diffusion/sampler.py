@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from diffusers import (
     DDIMScheduler,
-    DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
@@ -32,7 +31,6 @@ SCHEDULERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
         {"algorithm_type": "dpmsolver++", "final_sigmas_type": "zero", "solver_order": 3},
     ),
     "unipc": (UniPCMultistepScheduler, {"final_sigmas_type": "zero"}),
-    "deis": (DEISMultistepScheduler, {}),
 }
 """Solvers for schedules of betas, by name: diffusers' class, and what differs from its defaults."""
 

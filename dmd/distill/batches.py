@@ -74,9 +74,11 @@ class Batches:
         return self.settings.fake_warmup_updates + step * self.settings.num_fake_updates
 
     def generator_step(self, number: int) -> int:
-        """Which of its steps the generator takes with a gradient at update `number`, from 0; all are as likely."""
+        """Which of its steps the generator takes with a gradient at update `number`, from 0: any, or the last."""
         steps = len(self.settings.generator_timesteps)
-        return 0 if steps == 1 else int(sample_integers(self.seed, [number], 0, steps, Stream.GENERATOR_STEP)[0])
+        if steps == 1 or self.settings.matched_steps == "last":
+            return steps - 1
+        return int(sample_integers(self.seed, [number], 0, steps, Stream.GENERATOR_STEP)[0])
 
     def draw(self, step: int) -> dict[str, Tensor]:
         """This process's part of iteration `step`: fresh noises with labels, timesteps and noise, and pairs."""

@@ -71,11 +71,15 @@ class Critics:
     def baseline(self, pairs: PairStore, batches: Batches) -> float:
         """The denoising loss of a score that does not lag: the fake one's at the start, on the teacher's images."""
         count, device = min(LAG_PAIRS, len(pairs)), self.accelerator.device
+        size = self.settings.micro_batch_size or count
         drawn = pairs.read(range(count))
         t = spread_times(batches.fake_times, count).to(device)
         eps = sample_noise(batches.seed, range(count), pairs.image_shape, Stream.HEALTH_NOISE).to(device)
         x0, labels = drawn["x0"].to(device), None if batches.num_classes is None else drawn["label"].to(device)
-        denoised = self._autocast(self.denoiser)(self.schedule.add_noise(x0, eps, t), t, labels)
+        x_t = self.schedule.add_noise(x0, eps, t).split(size)
+        told = [None] * len(x_t) if labels is None else labels.split(size)
+        parts = zip(x_t, t.split(size), told, strict=True)
+        denoised = torch.cat([self._autocast(self.denoiser)(*part) for part in parts])
         return denoising_loss(denoised, x0, self.denoiser.training_weight(t)).item()
 
     def update(self, x: Images, drawn: Batch, parts: Callable[[Batch], list[Batch]], step: int) -> dict[str, Tensor]:

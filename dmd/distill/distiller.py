@@ -20,7 +20,7 @@ from dmd.distill.student import Student
 from dmd.params.distill import Distill
 from dmd.training.accelerator import build_accelerator
 from dmd.training.checkpoint import TrainingState
-from dmd.training.learner import Learner
+from dmd.training.learner import SETTLE_STEPS, Learner, settle
 from dmd.training.prefetch import ReadAhead
 from dmd.types import Images
 
@@ -97,11 +97,13 @@ class Distiller:
         """One iteration: a generator update, then `num_fake_updates` of the critics, the first on the same images.
 
         Before the first come the critics' warm-up updates. Returns the losses and gradient norms as tensors; those of
-        the critics are of the first update, whose images are the generator's newest.
+        the critics are of the first update, whose images are those that the generator has just learned from.
         """
         if step == 0 and self.settings.has_critics:
             for number in range(self.settings.fake_warmup_updates):
                 self._update_critics(number, None, step)
+                if (number + 1) % SETTLE_STEPS == 0:
+                    settle(*self.critics.learners.values())
         record, x = self.update_generator(self.batch(step), step)
         record |= {name: torch.zeros_like(record["regression"]) for name in ("fake", "grad_norm_fake")}
         if not self.settings.has_critics:

@@ -76,20 +76,20 @@ class Distillation:
         for step in tqdm(range(start, self.steps), "distill", total=self.steps, initial=start):
             pending.append(distiller.step(step))
             done = step + 1
-            ends = done % self.checkpoint_steps == 0 or done == self.steps
-            drawn = done in self.history_steps
-            if ends or drawn or done % SETTLE_STEPS == 0:
+            ends, drawn = done % self.checkpoint_steps == 0 or done == self.steps, done in self.history_steps
+            noted = ends or distiller.health.watches(step)
+            if noted or drawn or done % SETTLE_STEPS == 0:
                 settle(*distiller.learners.values())
             if drawn:
                 self._draw(done)
-            if ends or distiller.health.watches(step):
+            if noted:
                 self._collect(pending, done)
                 pending = []
             if ends:
                 self.seconds += time.perf_counter() - began
                 self._save(done)
                 began = time.perf_counter()
-        distiller.student.average.copy_to(distiller.student.backbone.parameters())
+        distiller.student.finish(distiller.accelerator)
 
     def save(self, out: Path) -> None:
         """Fill `out`: `losses.csv`, `health.csv`, `history.safetensors`, `training.json`; `snapshots.safetensors` where

@@ -23,7 +23,8 @@ def passes_per_step(settings: Distill, *, regression: bool, guided: bool) -> flo
         guided: whether the real score is guided: then it runs with and without the label.
     """
     fresh, steps = settings.batch_size, len(settings.generator_timesteps)
-    rollout = (steps - 1) / 2 * fresh  # the mean number of steps before the one with a gradient
+    before = steps - 1 if settings.matched_steps == "last" else (steps - 1) / 2
+    rollout = before * fresh  # the mean number of steps before the one with a gradient
     pairs = settings.pairs_batch_size if regression else 0
     total = (fresh + pairs) * (FORWARD + WEIGHTS) + rollout
     scores = fresh * (3 if guided else 2)

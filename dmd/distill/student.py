@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -60,6 +61,11 @@ class Student:
         self.average.copy_to(self.backbone.parameters())
         yield self.generator
         self.average.restore(self.backbone.parameters())
+
+    def finish(self, accelerator: Accelerator) -> None:
+        """Let the network have the averaged weights, and be called in float32 from now on, as the saved one is."""
+        self.average.copy_to(self.backbone.parameters())
+        accelerator.unwrap_model(self.learner.module, keep_fp32_wrapper=False)
 
     def _call(self, part: Batch, number: int) -> tuple[Images, Tensor]:
         """What the network is called with for the fresh noises, and at which timesteps."""

@@ -1,7 +1,6 @@
 """Samples worth a look: the first ones, those farthest from the real images, and their nearest training images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from dmd.evaluate.neighbours import nearest
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.summaries import Summary
 from dmd.runtime.files import save_tensors
-from dmd.types import Model, Pixels
+from dmd.types import Images, Labels, Model, Pixels
 
 GRID, NEIGHBOURS, WORST = 100, 16, 32
 """How many samples of each kind are kept."""
@@ -43,9 +42,9 @@ def write_examples(
     """
     student, summaries = models["student"], drawn["student"]
     save_tensors(folder / "samples.safetensors", first_samples(models, noises[0], GRID, batch_size))
-    neighbours = neighbours_of(student, summaries[0], train, pixels, noises[0], NEIGHBOURS)
+    neighbours = neighbours_of(student, summaries[0], train, pixels, noises[0], NEIGHBOURS, batch_size)
     save_tensors(folder / "neighbours.safetensors", neighbours)
-    save_tensors(folder / "worst.safetensors", worst_samples(student, summaries, train, noises, WORST))
+    save_tensors(folder / "worst.safetensors", worst_samples(student, summaries, train, noises, WORST, batch_size))
     per_class_table(drawn).to_csv(folder / "per_class.csv", index=False, float_format="%.6g")
 
 
@@ -53,14 +52,13 @@ def write_examples(
 def first_samples(models: Mapping[str, Model], noises: Noises, count: int, batch_size: int) -> dict[str, Tensor]:
     """The first `count` samples of each model by its name, in [-1, 1], with their noise `z` and `label` (-1: none)."""
     z, labels = noises.batch(0, count)
-    parts = list(replace(noises, count=len(z)).batches(batch_size))
-    images = {title: torch.cat([model(*part).clamp(-1, 1) for part in parts]) for title, model in models.items()}
+    images = {title: _drawn(model, z, labels, batch_size) for title, model in models.items()}
     return images | {"z": z, "label": stored_labels(noises.classes(labels), len(z))}
 
 
 @torch.no_grad()
 def neighbours_of(
-    model: Model, summary: Summary, train: Summary, pixels: Pixels, noises: Noises, count: int
+    model: Model, summary: Summary, train: Summary, pixels: Pixels, noises: Noises, count: int, batch_size: int
 ) -> dict[str, Tensor]:
     """The first `count` samples beside their nearest training images in feature space.
 
@@ -71,6 +69,7 @@ def neighbours_of(
         pixels: the training images.
         noises: the first set.
         count: how many; at most as many as the summary kept.
+        batch_size: of a pass, at most.
 
     Returns:
         `student` and `nearest` [K, C, H, W] in [-1, 1], `distance` [K] between their features, and `label` [K].
@@ -78,7 +77,7 @@ def neighbours_of(
     z, labels = noises.at(noises.first + summary.rows[:count].cpu())
     found = nearest(summary.features[:count], train.features)
     return {
-        "student": model(z, labels).clamp(-1, 1),
+        "student": _drawn(model, z, labels, batch_size),
         "nearest": to_images(pixels[train.rows.cpu()[found.row.cpu()]]),
         "distance": found.distance,
         "label": stored_labels(noises.classes(labels), len(z)),
@@ -87,7 +86,12 @@ def neighbours_of(
 
 @torch.no_grad()
 def worst_samples(
-    model: Model, summaries: Sequence[Summary], train: Summary, noises: Sequence[Noises], count: int
+    model: Model,
+    summaries: Sequence[Summary],
+    train: Summary,
+    noises: Sequence[Noises],
+    count: int,
+    batch_size: int,
 ) -> dict[str, Tensor]:
     """The samples that lie farthest from the real images, by the distance to the nearest training image's features.
 
@@ -97,6 +101,7 @@ def worst_samples(
         train: of the training images.
         noises: the sets.
         count: how many.
+        batch_size: of a pass, at most.
 
     Returns:
         `student` [K, C, H, W] in [-1, 1], `distance` [K] falling, the noise's `index` [K], and `label` [K].
@@ -106,9 +111,16 @@ def worst_samples(
     order = distance.argsort(descending=True)[:count]
     chosen = index[order.cpu()]
     z, labels = noises[0].at(chosen)
-    images = model(z, labels).clamp(-1, 1)
+    images = _drawn(model, z, labels, batch_size)
     classes = stored_labels(noises[0].classes(labels), len(z))
     return {"student": images, "distance": distance[order], "index": chosen, "label": classes}
+
+
+def _drawn(model: Model, z: Images, labels: Labels | None, batch_size: int) -> Images:
+    """Images of noises, at most `batch_size` at once, cut to [-1, 1]."""
+    noises = z.split(batch_size)
+    parts = [None] * len(noises) if labels is None else labels.split(batch_size)
+    return torch.cat([model(*part).clamp(-1, 1) for part in zip(noises, parts, strict=True)])
 
 
 def per_class_table(models: Mapping[str, Sequence[Summary]]) -> pd.DataFrame:

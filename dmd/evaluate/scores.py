@@ -9,7 +9,7 @@ from torch import nn
 from dmd.evaluate.frechet import frechet_distance
 from dmd.evaluate.kernel import kernel_distance
 from dmd.evaluate.neighbours import density_coverage, nearest, precision_recall
-from dmd.evaluate.summaries import MAX_KEPT, Summary, kept_rows
+from dmd.evaluate.summaries import MAX_KEPT, Summary
 from dmd.types import Features, Images, PerSample, Reference
 
 NUM_NEIGHBOURS = 3
@@ -67,8 +67,9 @@ def score(summary: Summary, reference: Summary, name: str, seed: int) -> dict[st
 
 
 def thinned(features: Features, count: int) -> Reference:
-    """At most `count` rows, evenly spaced."""
-    return features[kept_rows(len(features), count).to(features.device)]
+    """At most `count` rows, evenly spaced: row i where floor(i · count / N) steps up."""
+    share, places = min(count, len(features)), torch.arange(len(features), device=features.device)
+    return features[(places + 1) * share // len(features) > places * share // len(features)]
 
 
 def perceptual_stem(name: str) -> str:

@@ -24,10 +24,14 @@ def snapshot_table(setup: Setup, snapshots: Mapping[str, Pixels]) -> pd.DataFram
     Images were kept as bytes, as real ones are; they bear the classes in turn, as the evaluation's noises do.
     """
     rows = []
-    for name, pixels in sorted(snapshots.items()):
+    for name, pixels in sorted(snapshots.items(), key=lambda item: _update(item[0])):
         labels = setup.noises.classes(balanced_labels(range(len(pixels)), setup.noises.num_classes))
         summary = summarise_pixels(setup.net, pixels, labels, setup.batch_size, setup.noises.device, title=name)
         found = setup.score(summary)
         names = (setup.distance, f"kid_{setup.features}", "precision", "recall", "class_accuracy", "num_samples")
-        rows.append({"step": int(name.rpartition("_")[2])} | {key: found[key] for key in names if key in found})
+        rows.append({"step": _update(name)} | {key: found[key] for key in names if key in found})
     return pd.DataFrame(rows)
+
+
+def _update(name: str) -> int:
+    return int(name.rpartition("_")[2])

@@ -18,7 +18,7 @@ Featured = tuple[Images, Labels | None, tuple[Features, Logits | None]]
 """A batch with what the feature net makes of it."""
 
 MAX_KEPT = 10_000
-"""So many feature vectors of a set are kept, evenly spaced, for scores that compare single vectors."""
+"""So many feature vectors of a set are kept, drawn at random, for scores that compare single vectors."""
 
 MAX_IMAGES = 250
 """So many images from the start of a set are kept, for the perceptual distance."""
@@ -66,9 +66,12 @@ class Summary:
 
 
 def kept_rows(total: int, count: int) -> Labels:
-    """`min(count, total)` places of `total`, evenly spaced: place i where floor(i · count / total) steps up."""
-    share, places = min(count, total), torch.arange(total)
-    return places[(places + 1) * share // total > places * share // total]
+    """`min(count, total)` places of `total`, drawn without replacement, a function of both; they rise.
+
+    Evenly spaced ones would miss classes: labels come in turn, so a spacing that shares a factor with their number
+    meets some of them alone.
+    """
+    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count].sort().values
 
 
 @torch.no_grad()
@@ -81,7 +84,7 @@ def summarise(
         net: images in [-1, 1] → (features, logits or None), in eval mode.
         batches: images with labels, or with None: then there is no class accuracy.
         total: number of images in all batches.
-        max_kept: feature vectors to keep, evenly spaced.
+        max_kept: feature vectors to keep, drawn at random.
         max_images: images to keep, the first ones.
 
     Raises:

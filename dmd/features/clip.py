@@ -46,11 +46,20 @@ def load_clip(folder: Path) -> ClipScore:
     from transformers import CLIPModel, CLIPProcessor  # not there without the extra
 
     try:
-        model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        model, report = CLIPModel.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, RuntimeError, TypeError, KeyError, ValueError) as error:
         said = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"evaluate.clip {folder}: no CLIP model in transformers' format: {said}; put one there, or set it to null"
         ) from error
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    wrong = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if absent or wrong:
+        raise ValueError(
+            f"evaluate.clip {folder}: the weights do not fit config.json, or are not finite: {(absent + wrong)[0]}; "
+            "fetch them again"
+        )
     return ClipScore(model.float(), processor)

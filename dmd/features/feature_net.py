@@ -5,6 +5,7 @@ A feature net is a `ModelMixin`, so it saves and loads as `config.json` with `di
 
 from pathlib import Path
 
+import torch
 from diffusers import ModelMixin
 from torch import nn
 
@@ -36,6 +37,7 @@ def load_features(folder: Path | str) -> nn.Module:
     wrong = {kind: keys for kind, keys in report.items() if keys}
     if wrong:
         raise ValueError(f"{folder}: the weights do not fit config.json ({wrong}); fetch them again")
+    net.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU; the same features but for rounding
     return net.eval().requires_grad_(False)
 
 

@@ -27,12 +27,23 @@ AROUND = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "
 """Layers by their name in the file, and by timm's: in a block, in the first block, around the blocks."""
 
 
-def check_feature_net(name: str, image_shape: Sequence[int]) -> None:
-    """Hold a shipped feature net's `config.json` against the images, before anything is downloaded.
+CLASSES_OF = {"lenet": "mnist", "fashion_lenet": "fashion_mnist"}
+"""The dataset whose classes a feature net tells, where it tells some."""
+
+
+def check_feature_net(name: str, dataset: str, image_shape: Sequence[int], num_classes: int | None) -> None:
+    """Hold a feature net against the images and their classes, before anything is downloaded.
 
     Raises:
-        ValueError: it takes images of another shape; names both, and the nets that take any.
+        ValueError: it takes images of another shape, or tells another dataset's classes; names both, and the nets that
+            take any.
     """
+    told = CLASSES_OF.get(name, dataset)
+    if num_classes is not None and told != dataset:
+        raise ValueError(
+            f"evaluate.features {name} tells the classes of {told}, but dataset.name is {dataset}: it would score "
+            "class_accuracy by them; take efficientnet_lite0 or inception"
+        )
     path = Path("assets") / name / "config.json"
     config = read_object(path) if sources.features(name) is None and path.is_file() else {}
     size = config.get("image_size")

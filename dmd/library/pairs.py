@@ -46,7 +46,7 @@ def draw_pairs(
         teacher: the model.
         count: pairs; classes come in turn.
         guidance_scale: of classifier-free guidance, `x0_uncond + s (x0_cond - x0_uncond)`; 1.0 is none.
-        solver: `ddim`, `euler`, `heun`, `dpmsolver++`, `dpmsolver++3m`, `unipc` or `deis`.
+        solver: `ddim`, `euler`, `heun`, `dpmsolver++`, `dpmsolver++3m` or `unipc`.
         num_steps: of the solver.
         seed: pair i is a function of it, of i and of the teacher.
         batch_size: images a network call.

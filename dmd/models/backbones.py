@@ -105,7 +105,7 @@ def check_checkpointing(wanted: bool, class_name: str) -> None:
     Raises:
         ValueError: it is true, and the network has no blocks for it.
     """
-    if wanted and not BACKBONES[class_name]._supports_gradient_checkpointing:
+    if wanted and not getattr(BACKBONES.get(class_name), "_supports_gradient_checkpointing", False):
         raise ValueError(
             f"distill.gradient_checkpointing true: the teacher's network, {class_name}, does not support it; set it to "
             "false, and lower distill.micro_batch_size to save memory"

@@ -31,6 +31,12 @@ class AutoencoderConfig(NetworkConfig):
     mid_block_add_attention: Switch = True
 
     @model_validator(mode="after")
+    def _has_no_shift(self) -> "AutoencoderConfig":
+        if self.shift_factor:
+            raise ValueError(f"shift_factor is {self.shift_factor:g}, which diffusers' pipelines of latents leave out")
+        return self
+
+    @model_validator(mode="after")
     def _levels_agree(self) -> "AutoencoderConfig":
         for key in ("down_block_types", "up_block_types"):
             found, levels = len(getattr(self, key)), len(self.block_out_channels)

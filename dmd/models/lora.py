@@ -76,8 +76,11 @@ def adapters(base: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def switch(base: Any, adapter: str | None) -> None:
     """Let the base be called with this adapter alone, or with none.
 
-    peft holds the others' gradients off, which would also lose those of graphs that are already there.
+    peft holds the others' gradients off, which would also lose those of graphs that are already there. It walks through
+    all modules, so nothing is done where this adapter is on already.
     """
+    if getattr(base, "_dmd_adapter", "unknown") == adapter:
+        return
     if adapter is None:
         base.disable_adapters()
     else:
@@ -85,6 +88,7 @@ def switch(base: Any, adapter: str | None) -> None:
         base.set_adapter(adapter)
     for _, weight in adapters(base):
         weight.requires_grad_(True)
+    base._dmd_adapter = adapter
 
 
 def adapt(network: ModelMixin, rank: int, seed: int) -> tuple[Adapted, Adapted, Adapted]:

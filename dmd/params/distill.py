@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from dmd.params.matching import Discriminator, Matching, Noise
 from dmd.params.perceptual import Perceptual
-from dmd.params.section import Count, Decay, MixedPrecision, Rate, Section, Switch
+from dmd.params.section import LEAST_SAMPLES, Count, Decay, MixedPrecision, Rate, Section, Switch
 
 Timestep = Annotated[int, Field(ge=0, strict=True)]
 
@@ -24,6 +24,10 @@ class Distill(Section):
 
     generator_timesteps: Annotated[tuple[Timestep, ...], Field(min_length=1)]
     """t*, the timestep at which the one-step generator calls its network; several, falling, make as many calls."""
+    matched_steps: Literal["all", "last"] = "all"
+    """Of a generator of several: an update trains one drawn from all, as DMD2 does, or always the last, whose images
+    are the generator's own. One fake score of all steps' images lets one step make up for another.
+    """
     steps: Count
     """Generator updates."""
     batch_size: Count
@@ -71,7 +75,10 @@ class Distill(Section):
     history_epochs: Count
     """The fixed noises are drawn at step 0 and after each of so many equal parts of the run."""
     snapshot_samples: Annotated[int, Field(ge=0, strict=True)] = 0
-    """So many samples are kept at each of those steps, which `evaluate` scores: a curve of the distance; 0 = none."""
+    """So many samples are kept at each of those steps, which `evaluate` scores: a curve of the distance; 0 = none.
+
+    Else 20 at least, as `evaluate.num_samples`.
+    """
     health_steps: Count
     """Generator updates from one row of health.csv to the next."""
     checkpoint_steps: Count
@@ -82,6 +89,10 @@ class Distill(Section):
         times = self.generator_timesteps
         if any(later >= earlier for earlier, later in itertools.pairwise(times)):
             raise ValueError(f"generator_timesteps {list(times)} do not fall; sort them from noise to image")
+        if 0 < self.snapshot_samples < LEAST_SAMPLES:
+            raise ValueError(
+                f"snapshot_samples {self.snapshot_samples} are too few to score; take {LEAST_SAMPLES} or more, or 0"
+            )
         if self.history_epochs > self.steps:
             raise ValueError(f"history_epochs {self.history_epochs} is above steps {self.steps}; lower it")
         if self.pairs_batch_size < self.num_parts(1):  # then no number of processes has too few either

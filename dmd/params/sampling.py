@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from dmd.params.section import Count, Section, Switch
+from dmd.params.section import LEAST_SAMPLES, Count, Section, Switch
 
-Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc", "deis"]
+Solver = Literal["ddim", "euler", "heun", "dpmsolver++", "dpmsolver++3m", "unipc"]
 """Deterministic ODE solvers, by the names of `dmd.diffusion.sampler`."""
 
 ANCESTRAL = ("ddpm", "euler_ancestral", "dpm2_ancestral", "sde-dpmsolver++", "lcm")
@@ -42,7 +43,7 @@ class Sampling(Section):
 
     @model_validator(mode="after")
     def _spacing_reaches_noise(self) -> "Sampling":
-        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "dpmsolver++3m", "unipc", "deis"):
+        if self.timestep_spacing == "leading" and self.solver in ("dpmsolver++", "dpmsolver++3m", "unipc"):
             raise ValueError(
                 f"timestep_spacing `leading` leaves out the noisiest timesteps with solver `{self.solver}` "
                 "(diffusers divides T by num_steps + 1); take `trailing`"
@@ -62,10 +63,17 @@ class Sampling(Section):
         """Hold the steps against a schedule of `total` timesteps; `section` is this one's name in the params.
 
         Raises:
-            ValueError: they are more than its timesteps, or do not divide them, as diffusers' DDIM assumes.
+            ValueError: they are more than its timesteps, do not divide them, as diffusers' DDIM assumes, or are such
+                that diffusers lays one more.
         """
         if self.num_steps > total:
             raise ValueError(f"{section}.num_steps {self.num_steps} is above num_train_timesteps {total}; lower it")
+        laid = len(np.arange(total, 0, -total / self.num_steps))  # as diffusers lays them
+        if self.timestep_spacing == "trailing" and self.solver not in ANY_SCHEDULE and laid != self.num_steps:
+            raise ValueError(
+                f"{section}.num_steps {self.num_steps}: diffusers' rounding makes {laid} over {total} timesteps, the "
+                "last below 0; take another number"
+            )
         if self.solver == "ddim" and total % self.num_steps:
             raise ValueError(
                 f"{section}.num_steps {self.num_steps} does not divide the schedule's {total} timesteps, as diffusers' "
@@ -89,7 +97,7 @@ class Evaluate(Sampling):
 
     features: Literal["lenet", "fashion_lenet", "efficientnet_lite0", "inception"]
     """The feature net of the scores: MNIST's LeNet, Fashion-MNIST's, an ImageNet net, or FID's Inception network."""
-    num_samples: Annotated[int, Field(ge=20, strict=True)]
+    num_samples: Annotated[int, Field(ge=LEAST_SAMPLES, strict=True)]
     """Samples of each model in a set; the kernel distance splits them into ten subsets of two or more."""
     num_sets: Count = 3
     """Disjoint sets of noises: scores are means over them, with their standard deviation from two on."""

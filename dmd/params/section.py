@@ -22,6 +22,9 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 MixedPrecision = Literal["bf16"] | None
 """What a training's passes are autocast to, by accelerate's name; none = float32."""
 
+LEAST_SAMPLES = 20
+"""The kernel distance splits a set of samples into ten subsets of two or more."""
+
 
 class Section(BaseModel):
     """Shared settings of all sections: immutable, no unknown keys."""

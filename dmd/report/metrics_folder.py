@@ -86,13 +86,15 @@ def write_report(folder: Path, run: Run) -> None:
 def _page(run: Run, scores: Mapping[str, Any]) -> str:
     dataset = run.params["dataset"]
     shape = " × ".join(map(str, dataset["image_shape"]))
+    steps = len(run.params["distill"]["generator_timesteps"])
+    calls = "one network call" if steps == 1 else f"{steps} network calls"
     note = (
         f"Distribution matching distillation of {dataset['name']}, {shape}: a diffusion model of many steps becomes a "
-        "generator of one network call. All figures and pictures are of this run, but for the tables of the teacher."
+        f"generator of {calls}. All figures and pictures are of this run, but for the tables of the teacher."
     )
     if "teacher_note" in scores["run"]:
         note += f" The teacher is {scores['run']['teacher_note']}: this run shows that the system works, and no more."
-    title = f"{run.params['system']}: one-step generation"
+    title = f"{run.params['system']}: {'one' if steps == 1 else steps}-step generation"
     return render_page(title, note, headline(scores), all_chapters(run, scores), name_collapse(run.health, scores))
 
 

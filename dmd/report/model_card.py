@@ -54,7 +54,7 @@ images[0].save("sample.png")"""
 
 HOW_UNCONDITIONAL = (
     "`batch_size`, `generator` and `latents` are as usual. `trust_remote_code` lets diffusers run the folder's "
-    "files: the pipeline, and its network, which diffusers does not have. " + COPY
+    "files: the pipeline, and its network where diffusers does not have it. " + COPY
 )
 
 HOW_STOCK = (
@@ -90,7 +90,7 @@ CARD = """---
 
 # {title}
 
-A generator that draws {what} with a single call of its network, distilled from a diffusion model of many steps by
+A generator that draws {what} with {calls} of its network, distilled from a diffusion model of many steps by
 distribution matching distillation (Yin et al., CVPR 2024, arXiv 2311.18828).
 
 ```python
@@ -135,7 +135,7 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     Raises:
         ValueError: the scores hold no Fréchet distance.
     """
-    dataset, distance = params["dataset"], distance_key(scores)
+    dataset, distance, steps = params["dataset"], distance_key(scores), len(params["distill"]["generator_timesteps"])
     num_classes, chosen = dataset["num_classes"], " for a prompt" if dataset.get("prompts") else ""
     labels = list(range(num_classes or 0))[:10]
     classes = f", class_labels={labels}" if labels else ""
@@ -148,7 +148,8 @@ def model_card(params: Mapping[str, Any], scores: Mapping[str, Any], training: M
     hashes = {key: value for key, value in scores.get("run", {}).items() if isinstance(value, str)}
     return CARD.format(
         front=_front_matter(params, scores, distance).to_yaml(),
-        title=f"{params['system']}: one-step generator",
+        title=f"{params['system']}: {'one' if steps == 1 else steps}-step generator",
+        calls="a single call" if steps == 1 else f"{steps} calls",
         what=f"{dataset['name']} images" + (f" of a chosen class (of {num_classes})" if num_classes else chosen),
         snippet=snippet.format(folder=folder, kind=kind, labels=labels, count=len(labels) or 10, classes=classes),
         how=how.format(last=(num_classes or 0) - 1, shape=shape),
@@ -185,7 +186,7 @@ def _front_matter(params: Mapping[str, Any], scores: Mapping[str, Any], distance
         base_model=facts.get("teacher_source") if "teacher_revision" in facts else None,  # only the Hub's have one
         library_name="diffusers",
         pipeline_tag=task,
-        tags=["dmd", "distillation", "one-step"],
+        tags=["dmd", "distillation", "one-step" if student.get("nfe", 1) == 1 else "few-step"],
         datasets=[dataset],
         model_name=f"dmd-{params['system']}",
         eval_results=[

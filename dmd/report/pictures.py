@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional
 
 from dmd.types import Images, Labels
 
@@ -53,6 +54,12 @@ def image_grid(images: Images, columns: int, enlarge: int = 1) -> Image.Image:
     values = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0)
     picture = Image.fromarray(values.numpy(), "LA" if values.shape[2] == 2 else "RGBA")
     return picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+
+
+def thumbnails(images: Images) -> Tensor:
+    """Images for a page: large ones as means over squares of pixels, so that their shorter side is `SMALL` at most."""
+    factor = -(-min(images.shape[2:]) // SMALL)
+    return images if factor == 1 else functional.avg_pool2d(images.float(), factor)
 
 
 def history_steps(history: Mapping[str, Tensor]) -> list[int]:

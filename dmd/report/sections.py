@@ -10,28 +10,27 @@ from torch import Tensor
 
 from dmd.report.curves import (
     exactness_curves,
-    health_curves,
-    losses_curves,
-    snapshot_curves,
     steps_curves,
     timesteps_curves,
 )
-from dmd.report.page import Curves, Folded, Gallery, Picture, Section, Slider, Table
+from dmd.report.page import Curves, Folded, Gallery, Picture, Section, Table
 from dmd.report.pictures import (
-    STEP_PREFIX,
+    SMALL,
     grid_order,
     grid_width,
-    history_panels,
-    history_steps,
     image_grid,
-    score_panels,
     to_png,
 )
 from dmd.report.results import Run
 from dmd.report.tables import distance_key, parameter_table, score_table, steps_table
-
-HISTORY_COLUMNS = 5
-"""Of the pictures of the fixed noises."""
+from dmd.report.training_sections import (
+    health_chapter,
+    history_chapter,
+    losses_chapter,
+    scores_chapter,
+    slider_chapter,
+    snapshot_chapter,
+)
 
 STRIP = 10
 """Samples of each class."""
@@ -65,15 +64,18 @@ def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
 def talk_pictures(run: Run) -> Section:
     """The talk's three pictures: the teacher, one step before and one step after, from the same noises and labels."""
     evaluate, labels = run.params["evaluate"], run.labels
-    order = grid_order(labels, len(run.samples["student"]))
+    steps = len(run.params["distill"]["generator_timesteps"])
+    student = run.samples["student"]
+    side = 10 if student.shape[2] <= SMALL else 4
+    order = grid_order(labels, len(student), side, side)
     solver = f"{evaluate['solver']}, {evaluate['num_steps']} steps"
     captions = {
         "teacher": f"Usual {evaluate['num_steps']}-step generation: the teacher, {solver}",
-        "student_before": "1-step generation before distillation",
-        "student": "1-step generation after distillation",
+        "student_before": f"{steps}-step generation before distillation",
+        "student": f"{steps}-step generation after distillation",
     }
     pictures = [
-        Picture(to_png(image_grid(run.samples[name][order], grid_width(labels))), caption)
+        Picture(to_png(image_grid(run.samples[name][order], grid_width(labels, side))), caption)
         for name, caption in captions.items()
     ]
     note = f"The same {len(order)} noises in all three" + ("." if labels is None else ", each column a class.")
@@ -100,6 +102,9 @@ def steps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
         "the same n. Seconds are those of the machine that made the row."
     )
     curves = steps_curves(steps, distance_key(scores))
+    own = scores["run"].get("teacher_sha256", "")[:8]
+    if "teacher" in run.teacher_steps and (others := set(run.teacher_steps["teacher"]) - {own}):
+        note += f" The teacher's curves are of the teacher {', '.join(sorted(others))}; that of this run is {own}."
     if "rmse_to_exact" in run.teacher_steps:
         note += " The exact solution is that of 1000 steps of DDIM from the same noise; pixels lie in [-1, 1]."
         curves |= exactness_curves(run.teacher_steps)
@@ -116,71 +121,6 @@ def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     curves = timesteps_curves(timesteps, key, run.params["distill"]["generator_timesteps"][0])
     table = timesteps.set_index("generator_timestep")
     return Section("Timestep of the one step", note, [Curves(curves), Table(table)])
-
-
-def history_chapter(run: Run) -> Section:
-    """Pairs beside the one-step images of their noises at the start, a third, two thirds and the end."""
-    panels = history_panels(run.history, run.epoch)
-    pictures = [Picture(to_png(image_grid(panel, HISTORY_COLUMNS)), title) for title, panel in panels.items()]
-    note = f"The images of the first {len(run.history['x0_pair'])} pairs, and one step from the same noises."
-    return Section("Pairs and what one step makes of their noises", note, [Gallery(pictures, "panels")])
-
-
-def slider_chapter(run: Run) -> Section:
-    """The fixed noises through the training, one step of it at a time."""
-    pictures = []
-    for step in history_steps(run.history):
-        caption = f"after {step:,} updates, epoch {step / run.epoch:.3g}"
-        pictures.append(Picture(to_png(image_grid(run.history[f"{STEP_PREFIX}{step:05d}"], HISTORY_COLUMNS)), caption))
-    note = "The same noises, drawn by the averaged weights as training goes on."
-    return Section("Through the training", note, [Slider(pictures, "generator update")])
-
-
-def losses_chapter(run: Run) -> Section:
-    """The three losses: whole run, first epoch, a later one."""
-    note = (
-        f"Thin: each update; bold: its running mean. An epoch is one pass over the pairs, {run.epoch:,.4g} "
-        f"update{'' if run.epoch == 1 else 's'}. "
-        "The first and the later epoch have the same scale. The regression is shown before its weight "
-        f"alpha = {run.params['alpha']:g}."
-    )
-    return Section("Losses", note, [Curves(losses_curves(run.losses, run.epoch))])
-
-
-def health_chapter(run: Run) -> Section:
-    """The curves of the health table."""
-    note = (
-        f"Measured every {run.params['distill']['health_steps']} updates. Variety 1 means that the images of a batch "
-        "differ from one another as much as the pairs' do."
-    )
-    return Section("Health of the training", note, [Curves(health_curves(run.health))] if len(run.health) else [])
-
-
-def snapshot_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
-    """The distance through the training, where snapshots were kept."""
-    key = distance_key(scores)
-    if key not in run.curve:
-        return Section("Is it converging?", "", [])
-    note = (
-        f"The averaged generator at each epoch, {run.curve['num_samples'].max():,} samples: compare the points with "
-        "one another, not with scores of another number of samples."
-    )
-    return Section("Is it converging?", note, [Curves(snapshot_curves(run.curve, key)), Table(run.curve)])
-
-
-def scores_chapter(run: Run) -> Section:
-    """What both scores see in the same noisy images, an epoch at a time."""
-    levels = ", ".join(f"{level:.2g}" for level in run.training.get("noise_levels", []))
-    note = (
-        f"Each block: images x, then what the real and the fake score see in them through noise, and the difference, "
-        f"which is what matching follows (grey: none). Blocks from little noise to much, σ/α = {levels}."
-    )
-    pictures = [
-        Picture(to_png(image_grid(panel, columns)), f"after {step:,} updates")
-        for step, (panel, columns) in score_panels(run.history).items()
-    ]
-    blocks = [Slider(pictures, "generator update")] if pictures else []
-    return Section("What both scores see", note, blocks)
 
 
 def per_class_chapter(run: Run) -> Section:

@@ -124,13 +124,14 @@ def headline(scores: Mapping[str, Any]) -> dict[str, str]:
     """The few figures that stand on top of the page: what is measured and its value."""
     key = distance_key(scores)
     student, before, teacher = scores["student"], scores["student_before"], scores["teacher"]
+    steps = "one step" if student["nfe"] == 1 else f"{student['nfe']} steps"
     figures = {
-        f"{key}, one step": f"{student[key]:.3g}",
-        f"{key}, one step before distillation": f"{before[key]:.3g}",
+        f"{key}, {steps}": f"{student[key]:.3g}",
+        f"{key}, {steps} before distillation": f"{before[key]:.3g}",
         f"{key}, teacher in {teacher['nfe']} calls": f"{teacher[key]:.3g}",
     }
     if "class_accuracy" in student:
-        figures["class accuracy, one step"] = f"{student['class_accuracy']:.1%}"
+        figures[f"class accuracy, {steps}"] = f"{student['class_accuracy']:.1%}"
     figures["faster than the teacher"] = f"{teacher['seconds_per_image'] / student['seconds_per_image']:.3g}×"
     return figures
 
@@ -166,8 +167,8 @@ def steps_table(params: Mapping[str, Any], scores: Mapping[str, Any], teacher_st
     setting = {"solver": name_solver(solver, spacing), "num_steps": evaluate["num_steps"]}
     settings: dict[str, dict[str, Any]] = {
         "teacher": setting | {"guidance_scale": params["guidance_scale"]},
-        "student_before": {"num_steps": 1},
-        "student": {"num_steps": 1},
+        "student_before": {"num_steps": len(params["distill"]["generator_timesteps"])},
+        "student": {"num_steps": len(params["distill"]["generator_timesteps"])},
     }
     for model, known in settings.items():
         entry = scores[model]

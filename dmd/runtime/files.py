@@ -64,6 +64,8 @@ def whole_folder(folder: Path, keep_same: bool = False) -> Iterator[Path]:
     """
     place = folder.resolve() if folder.is_symlink() else folder
     part, old = (place.with_name(f".{place.name}.{word}") for word in ("part", "old"))
+    if old.exists() and not place.exists():
+        os.replace(old, place)  # a kill between the two moves left it there
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)

@@ -2,6 +2,8 @@
 
 import os
 
+import torch
+
 OFF = ("no", "n", "false", "f", "off", "0")
 """How accelerate reads a switch that is off, in any case of letters."""
 
@@ -96,6 +98,19 @@ def check_processes() -> None:
     _number("OMP_NUM_THREADS")  # accelerate reads it in a group
 
 
+def check_shared(stage: str, shared: bool) -> None:
+    """Refuse a group of several processes for work that they cannot share: each would write the same files.
+
+    Raises:
+        ValueError: names the stage and how to start it.
+    """
+    if not shared and (_number("WORLD_SIZE") or 1) > 1:
+        raise ValueError(
+            f"WORLD_SIZE is {_number('WORLD_SIZE')}, but several processes cannot share the stage `{stage}`; start it "
+            f"alone: python -m stages.{stage}"
+        )
+
+
 def _check_not_alone_by_mistake() -> None:
     """Refuse `accelerate launch --cpu --num_processes N`: without MPI it starts one process, told where N meet."""
     if not any(name in os.environ for name in SIZES) and {"MASTER_ADDR", "ACCELERATE_USE_CPU"} <= os.environ.keys():
@@ -103,6 +118,12 @@ def _check_not_alone_by_mistake() -> None:
             "`accelerate launch` has started one process for --num_processes above 1, as it does with --cpu; "
             "take `torchrun --nproc_per_node N`, or `accelerate launch --multi_gpu --num_processes N`, also on CPUs"
         )
+
+
+def avoid_mps() -> None:
+    """Let accelerate take the CPU of a Mac: its graphics have no float64, in which schedules and sums are kept."""
+    if torch.backends.mps.is_available():
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 
 def check_settings() -> None:

@@ -24,8 +24,8 @@ from dmd.training.learner import Learner
 from dmd.training.prefetch import ReadAhead
 from dmd.types import Images, Latents, Pixels
 
-ENCODED = 250
-"""Images that are encoded at once."""
+ENCODED = 250_000
+"""So many pixels are encoded at once: what a pass keeps grows with them."""
 
 LEAST_DEVIATION = 1e-3
 """Of latents that a scale can mend; `dmd.models.codec_configs` has the same bounds."""
@@ -131,7 +131,7 @@ class AutoencoderTrainer:
         """
         device = self.accelerator.device
         codec = LatentCodec(self.autoencoder, self._shape, self._multiple)
-        parts = self.pixels.split(ENCODED)
+        parts = self.pixels.split(max(1, ENCODED // self.pixels[0, 0].numel()))
         latents = torch.cat([codec.encode(to_images(part).to(device)).cpu() for part in parts]) / codec.scale
         deviation = latents.double().std(correction=0).item()
         if not LEAST_DEVIATION < deviation < 1 / LEAST_DEVIATION:

@@ -3,8 +3,9 @@
 import os
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
-from dmd.runtime.launched import PRECISION, check_settings
+from dmd.runtime.launched import PRECISION, avoid_mps, check_settings
 
 
 def build_accelerator(mixed_precision: str | None, key: str) -> Accelerator:
@@ -15,11 +16,18 @@ def build_accelerator(mixed_precision: str | None, key: str) -> Accelerator:
             device has no bfloat16.
     """
     check_settings()
+    avoid_mps()
     wanted, launched = mixed_precision or "no", os.environ.get(PRECISION, "no")
     if launched not in ("no", wanted):
         raise ValueError(
             f"{PRECISION} is {launched}, but {key} is {mixed_precision or 'null'}: the launcher sets it, and DVC would "
             f"not know; set {key} instead, to bf16 or null, and launch with --mixed_precision no"
+        )
+    before = AcceleratorState().mixed_precision if AcceleratorState._shared_state else wanted
+    if before != wanted:
+        raise ValueError(
+            f"{key} {mixed_precision or 'null'}: this process has trained in {before} before, and keeps that; start "
+            "another one, or restart the notebook's kernel"
         )
     try:
         return Accelerator(mixed_precision=wanted)

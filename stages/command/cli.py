@@ -15,13 +15,16 @@ import typer
 
 from dmd.params.config import Config, load_config
 from dmd.runtime.files import check_replaceable
-from dmd.runtime.launched import check_processes, check_settings, is_first_process, is_worker
+from dmd.runtime.launched import check_processes, check_settings, check_shared, is_first_process, is_worker
 from dmd.runtime.locks import alone
 from dmd.runtime.work_folder import work_root
 from stages.command.edits import check_edits, locked_inputs
 from stages.command.errors import short_errors
 from stages.command.launcher import end_clearly, join_on_cpu, leave_group
 from stages.command.pipeline import PIPELINE, check_inputs, output_folders
+
+SHARED = ("pairs", "distill", "evaluate")
+"""Stages whose work several processes share; `teacher` is one where it trains."""
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -99,6 +102,7 @@ def run(stage: Callable[[Config], None]) -> None:
             config, name = load_config(params), Path(inspect.getfile(stage)).stem
             check_place(params, config.root)
             check_inputs(name, config.system)
+            check_shared(name, name in SHARED or (name == "teacher" and config.teacher.source == "train"))
             before = locked_inputs(params, name)
             with hold_outputs(name, config.system):
                 stage(config)

@@ -7,6 +7,7 @@ import threading
 
 import torch
 
+from dmd.runtime.launched import avoid_mps
 from stages.command.failures import GO_ON
 
 
@@ -17,6 +18,7 @@ def join_on_cpu() -> None:
     """
     if "LOCAL_RANK" in os.environ and not torch.accelerator.is_available():
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+    avoid_mps()
 
 
 def leave_group() -> None:

@@ -222,7 +222,7 @@ def test_no_figure_without_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_best_solver_is_the_nearest_row_of_most_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale = Shipped().config.guidance_scale
     rows = [(scale, "unipc", 8, "trailing", 5.0, 250), (scale, "heun", 5, "leading", 7.0, 2000)]
-    rows += [(scale, "ddim", 20, "trailing", 6.0, 2000), (1.0, "deis", 9, "trailing", 1.0, 2000)]
+    rows += [(scale, "ddim", 20, "trailing", 6.0, 2000), (1.0, "heun", 9, "trailing", 1.0, 2000)]
     columns = ["guidance_scale", "solver", "num_steps", "timestep_spacing", "fd_lenet", "num_samples"]
     shipped = Shipped()
     folder = tmp_path / "docs" / "results" / "data" / "tables" / shipped.config.system

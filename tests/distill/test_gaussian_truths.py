@@ -99,6 +99,21 @@ def test_at_the_data_there_is_nothing_to_do(loss: str) -> None:
     assert gradient.abs().max() * gradient.numel() < 1e-4
 
 
+def test_a_fake_score_of_all_steps_pushes_a_last_step_off_the_data() -> None:
+    """Of two steps the last draws the data, the first a mean too low: only the last's own score leaves it there."""
+    torch.manual_seed(0)
+    low = torch.full((1, *SHAPE), MEAN - 0.3)
+    means = torch.cat([torch.full((1, *SHAPE), MEAN), low])
+    both = GaussianMixtureDenoiser(means, torch.tensor([STD, STD]), torch.tensor([0.5, 0.5]), SCHEDULE)
+    generator, settings, slopes = Affine(STD, MEAN), Matching(loss="dmd", noise=NOISE), []
+    x, noised = draw(generator, 512)
+    for fake in (both, generator.fake):
+        gradient = METHODS["dmd"](Scores(REAL, fake, None), noised, settings)[1]
+        slopes.append(torch.autograd.grad(surrogate_loss(x, gradient), generator.b, retain_graph=True)[0].item())
+    assert slopes[0] < -0.05  # descent raises the mean, to make up for the first step's
+    assert slopes[1] == pytest.approx(0, abs=1e-5)
+
+
 def test_the_divergence_weighs_samples_by_the_exact_ratio() -> None:
     """Against g of the plain loss, h of the exact ratio and the mean of h in the sample's third of the range."""
     torch.manual_seed(0)

@@ -182,7 +182,7 @@ def test_a_resumed_run_ends_to_the_bit_where_an_unbroken_one_does(
     teacher: Denoiser, pairs: PairStore, tmp_path: Path, name: str
 ) -> None:
     def fresh() -> Distiller:
-        return build_method(teacher, pairs, **SETS[name][0], fake_warmup_updates=2, snapshot_samples=3)
+        return build_method(teacher, pairs, **SETS[name][0], fake_warmup_updates=2, snapshot_samples=20)
 
     for folder in ("whole", "broken"):
         (tmp_path / folder).mkdir()

@@ -43,6 +43,21 @@ def test_each_step_is_drawn_and_the_pairs_are_at_the_first_alone(teacher: Denois
         assert counts.count(k) == pytest.approx(500, abs=80)  # four standard deviations
 
 
+def test_the_last_step_alone_is_trained_where_it_is_asked_for(teacher: Denoiser, pairs: PairStore) -> None:
+    """So the matched images, of generator and fake score, are those that the generator draws."""
+    run = build_method(teacher, pairs, generator_timesteps=FOUR, matched_steps="last", num_fake_updates=2)
+    seen = seen_by(run)
+    for step in range(8):
+        batch = run.batch(step)
+        drawn = run.student.generator(batch["z"], batch["labels"], rollout_noise(batch))
+        _, images = run.update_generator(batch, step)
+        torch.testing.assert_close(images, drawn, rtol=1e-4, atol=1e-5)
+        fake = run.batches.draw_fake(run.batches.number(step) + 1)
+        wanted = run.student.generator(fake["z"], fake["labels"], rollout_noise(fake))
+        torch.testing.assert_close(run.student.draw([fake], run.batches.number(step) + 1), wanted, rtol=1e-4, atol=1e-5)
+    assert [sorted(t.unique().tolist()) for t in seen if len(t) == 7] == [[20, 80]] * 8  # the pairs are at the first
+
+
 def test_one_timestep_draws_no_noise_and_no_step(teacher: Denoiser, pairs: PairStore) -> None:
     one, two = (build_method(teacher, pairs, generator_timesteps=times) for times in ((60,), TWO))
     assert "eps_rollout" not in one.batch(0)

@@ -41,6 +41,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_no_pass_draws_more_than_a_batch(tmp_path: Path) -> None:
+    """What a device can draw is what `evaluate.batch_size` says, for pictures too."""
+    seen: list[int] = []
+
+    def counted(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(z))
+        return flat(z, labels)
+
+    pixels = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
+    drawn = {"student": [summarise_model(Plain(), flat, NOISES, 7, "student")]}
+    train = summarise_pixels(Plain(), pixels, None, 3, CPU)
+    write_examples(tmp_path, {"student": counted}, drawn, train, pixels, [NOISES], batch_size=3)
+    assert sum(seen) == 40 + 16 + 32
+    assert max(seen) == 3
+
+
 def test_nearest_training_images_are_those_of_the_same_brightness(folder: Path) -> None:
     found = load_tensors(folder / "neighbours.safetensors")
     assert {name: list(value.shape) for name, value in found.items()} == {

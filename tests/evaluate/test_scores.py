@@ -16,7 +16,7 @@ from dmd.evaluate.latency import TimedModel, latency, median_seconds
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.scores import distance_name, diversity, perceptual_distance, perceptual_stem, score
 from dmd.evaluate.setup import Setup
-from dmd.evaluate.summaries import Summary, summarise, summarise_pixels
+from dmd.evaluate.summaries import MAX_KEPT, Summary, kept_rows, summarise, summarise_pixels
 from dmd.features.lenet import LeNet
 from dmd.features.perceptual import PixelDistance
 from dmd.models.codec import Codec
@@ -99,16 +99,23 @@ def test_summary_survives_as_tensors(net: LeNet) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 7, 49, 50, 90])
-def test_kept_features_are_spread_evenly(net: LeNet, kept: int) -> None:
+def test_kept_features_are_those_of_their_places(net: LeNet, kept: int) -> None:
     whole = images(50)
     summary = summarise(net, ((part, None) for part in whole.split(9)), 50, max_kept=kept)
     with torch.no_grad():
         torch.testing.assert_close(summary.features, net(whole)[0][summary.rows])
     assert len(summary.rows) == min(kept, 50)
     assert summary.class_accuracy is None
-    gaps = torch.tensor([-1, *summary.rows.tolist()]).diff()
-    assert gaps.min() >= 1
-    assert gaps.max() <= -(-50 // kept)
+    assert (summary.rows.diff() > 0).all()
+
+
+@pytest.mark.parametrize("total", [15_000, 20_000, 25_000, 50_000])
+def test_kept_features_are_of_all_classes_alike(total: int) -> None:
+    """Labels come in turn, and evenly spaced places would meet only some: of 50,000 the labels 4 and 9."""
+    counts = (kept_rows(total, MAX_KEPT) % 10).bincount(minlength=10)
+    assert counts.sum() == MAX_KEPT
+    assert counts.min() > 1000 - 4 * 30  # four deviations of a binomial of 10,000 and 0.1
+    assert counts.max() < 1000 + 4 * 30
 
 
 def test_stored_pixels_are_seen_as_images(net: LeNet) -> None:

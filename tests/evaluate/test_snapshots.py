@@ -54,6 +54,12 @@ def test_each_row_is_the_distance_of_its_own_images(setup: Setup) -> None:
     assert table["fd_lenet"].is_monotonic_decreasing
 
 
+def test_rows_are_in_the_order_of_updates_whatever_the_length_of_their_names(setup: Setup) -> None:
+    steps = (100_000, 20_000, 0)
+    table = snapshot_table(setup, {f"step_{step:05d}": pixels(1) for step in steps})
+    assert table["step"].tolist() == sorted(steps)
+
+
 def test_a_training_without_snapshots_has_no_curve(setup: Setup, tmp_path: Path) -> None:
     out = tmp_path / "curve.csv"
     write_curve(out, setup, tmp_path / "snapshots.safetensors")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from dmd.features.clip import load_clip
+from dmd.runtime.files import load_tensors
 from tests.models.tiny_text import LENGTH, tokenizer, transformers
 
 PROMPTS, SIDE = ["a cat", "no dog at all"], 16
@@ -61,4 +63,18 @@ def test_each_image_is_held_to_its_own_prompt(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"evaluate.clip {tmp_path}: no CLIP model in transformers' format"):
+        load_clip(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["absent", "not finite"])
+def test_weights_that_are_not_whole_are_named(tmp_path: Path, change: str) -> None:
+    """Else the network would score by initial weights."""
+    write(tmp_path)
+    tensors = load_tensors(tmp_path / "model.safetensors")
+    if change == "absent":
+        del tensors["visual_projection.weight"]
+    else:
+        tensors["visual_projection.weight"][0, 0] = torch.nan
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"evaluate.clip {tmp_path}: .* visual_projection.weight; fetch them again"):
         load_clip(tmp_path)

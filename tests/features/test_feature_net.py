@@ -51,7 +51,7 @@ def test_saved_and_loaded_net_is_the_same_function(saved: Path) -> None:
     loaded = load_features(saved)
     images = torch.rand(5, 1, 28, 28) * 2 - 1
     for ours, theirs in zip(net(images), loaded(images), strict=True):
-        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs)
     assert not loaded.training
     assert not any(weights.requires_grad for weights in loaded.parameters())
 

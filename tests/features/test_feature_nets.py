@@ -87,6 +87,9 @@ def test_efficientnet_is_that_of_timm(tmp_path: Path, monkeypatch: pytest.Monkey
         features, logits = net(pixels(3) / 127.5 - 1)
         expected = theirs((x - 127) / 128)
     assert logits is None
+    assert all(
+        weight.is_contiguous(memory_format=torch.channels_last) for weight in net.parameters() if weight.ndim == 4
+    )
     assert features.shape == (2, 1280)
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
@@ -110,6 +113,10 @@ def test_grey_images_have_three_equal_channels() -> None:
 def test_every_system_has_a_net_that_takes_its_images() -> None:
     for path in (Path("params.yaml"), *Path("pipelines").glob("*/params.yaml")):
         config = load_config(path)
-        check_feature_net(config.evaluate.features, config.dataset.image_shape)
+        dataset = config.dataset
+        check_feature_net(config.evaluate.features, dataset.name, dataset.image_shape, dataset.num_classes)
     with pytest.raises(ValueError, match=r"lenet takes images of \[1, 28, 28\].*is \[3, 32, 32\]; take efficientnet"):
-        check_feature_net("lenet", (3, 32, 32))
+        check_feature_net("lenet", "cifar10", (3, 32, 32), None)
+    with pytest.raises(ValueError, match=r"tells the classes of fashion_mnist, but dataset.name is mnist"):
+        check_feature_net("fashion_lenet", "mnist", (1, 28, 28), 10)
+    check_feature_net("lenet", "image_folder", (1, 28, 28), None)

@@ -142,6 +142,7 @@ def test_the_config_that_diffusers_writes_is_taken(tmp_path: Path) -> None:
         (described(scaling_factor=0), ["scaling_factor is 0", "set teacher.source"]),
         (described(scaling_factor="0.7"), ["scaling_factor is '0.7'", "number"]),
         (described(shift_factor=float("nan")), ["shift_factor is nan", "set teacher.source"]),
+        (described(shift_factor=0.06), ["shift_factor is 0.06", "leave out", "set teacher.source"]),
         (described(latents_mean=[0.1]), ["latents_mean is [0.1]"]),
         (described(in_channels=3), ["in_channels is 3", "dataset.image_shape [1, 12, 12] needs 1"]),
         (described(down_block_types=["DownEncoderBlock2D"]), ["down_block_types names 1 blocks, but", "2"]),

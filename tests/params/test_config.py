@@ -183,7 +183,7 @@ def test_steps_of_ddim_divide_the_schedule(tmp_path: Path) -> None:
     assert all(part in message for part in ("pairs.num_steps", "30", "does not divide", "1000", "divisor", "euler"))
 
 
-@pytest.mark.parametrize("solver", ["dpmsolver++", "dpmsolver++3m", "unipc", "deis"])
+@pytest.mark.parametrize("solver", ["dpmsolver++", "dpmsolver++3m", "unipc"])
 def test_leading_steps_do_not_fit_a_multistep_solver(solver: str, tmp_path: Path) -> None:
     values = changed("pairs.solver", solver)
     values["pairs"]["timestep_spacing"] = "leading"

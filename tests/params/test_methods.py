@@ -90,6 +90,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["distill.fake_warmup_updates", "-1", "greater than or equal to 0"],
     ),
     "negative snapshots": ({"distill.snapshot_samples": -5}, ["distill.snapshot_samples", "-5"]),
+    "few snapshots": ({"distill.snapshot_samples": 19}, ["snapshot_samples 19", "take 20 or more, or 0"]),
     "divergence without a discriminator": (
         {"distill.matching.divergence": "jensen_shannon"},
         ["distill", "matching.divergence jensen_shannon", "set discriminator.kind", "reverse_kl"],

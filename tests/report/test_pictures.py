@@ -15,6 +15,7 @@ from dmd.report.pictures import (
     milestones,
     score_panels,
     side_by_side,
+    thumbnails,
     to_png,
 )
 
@@ -81,3 +82,11 @@ def test_a_score_panel_shows_images_both_answers_and_their_difference():
     rows = panel.mean((1, 2, 3)).reshape(3, 4, 2)
     assert rows[:, 0].tolist() == [[-1.0, -0.5]] * 3
     torch.testing.assert_close(rows[:, 1:, 0], torch.stack([real, fake, torch.tensor([0.75, 0.0, -0.5])], 1))
+
+
+def test_large_images_are_shown_as_means_of_squares_and_small_ones_as_they_are():
+    small, large = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 130, 260)
+    assert thumbnails(small) is small
+    shown = thumbnails(large)
+    assert shown.shape == (2, 3, 43, 86)
+    torch.testing.assert_close(shown[0, 1, 2, 3], large[0, 1, 6:9, 9:12].mean())

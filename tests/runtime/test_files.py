@@ -126,6 +126,17 @@ def test_a_folder_that_cannot_be_moved_in_leaves_the_one_before(
     assert (out / "a").read_text() == "1"
 
 
+def test_a_kill_between_the_two_moves_loses_no_folder(tmp_path: Path) -> None:
+    """The old folder lies beside its place then, and the next run brings it back before anything is made."""
+    out = tmp_path / "out"
+    (tmp_path / ".out.old").mkdir()
+    (tmp_path / ".out.old" / "a").write_text("1")
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_crash(out)
+    assert (out / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def write_and_crash(path: Path) -> None:
     with whole_file(path) as part:
         part.write_text("2")

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from dmd.runtime.launched import GROUP, NEUTRAL, PRECISION, check_processes, check_settings, is_first_process
+from dmd.runtime.launched import (
+    GROUP,
+    NEUTRAL,
+    PRECISION,
+    check_processes,
+    check_settings,
+    check_shared,
+    is_first_process,
+)
 
 TORCHRUN = {
     "RANK": "1",
@@ -165,3 +173,13 @@ def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("ACCELERATE_USE_CPU", "perhaps")
     with pytest.raises(ValueError, match=r"^ACCELERATE_USE_CPU is 'perhaps' in the environment, which is none of no, "):
         check_settings()
+
+
+def test_several_processes_are_refused_for_work_that_they_cannot_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_shared("fetch", shared=False)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    check_shared("fetch", shared=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_shared("pairs", shared=True)
+    with pytest.raises(ValueError, match=r"WORLD_SIZE is 2, but .* the stage `fetch`; .*: python -m stages.fetch$"):
+        check_shared("fetch", shared=False)

@@ -50,7 +50,7 @@ BASE: dict[str, Any] = {
     "distill__steps": 1,
     "distill__history_epochs": 1,
     "distill__perceptual__resolution": 28,
-    "distill__snapshot_samples": 2,
+    "distill__snapshot_samples": 20,
 }
 
 

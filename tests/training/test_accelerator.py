@@ -1,5 +1,6 @@
 """bfloat16 by a param: passes are rounded, weights are not; a launcher's that DVC does not know is refused."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from dmd.datasets.pairs import PairStore
 from dmd.diffusion.denoiser import Denoiser
+from dmd.diffusion.generator import Generator
+from dmd.distill.distiller import Distiller
 from dmd.params.section import MixedPrecision
 from dmd.runtime.launched import PRECISION
 from dmd.teacher.trainer import TeacherTrainer
@@ -48,6 +51,31 @@ def test_the_param_decides(wanted: MixedPrecision, launched: str | None, monkeyp
     if launched is not None:
         monkeypatch.setenv(PRECISION, launched)
     assert build_accelerator(wanted, KEY).mixed_precision == (wanted or "no")
+
+
+def test_a_process_keeps_its_first_precision() -> None:
+    """Accelerate has one a process: the cure is another process, not another param."""
+    build_accelerator(None, KEY)
+    with pytest.raises(ValueError, match=rf"^{KEY} bf16: this process has trained in no before, .*; start another one"):
+        build_accelerator("bf16", KEY)
+
+
+def test_after_a_training_in_bfloat16_the_generator_draws_as_the_saved_one(teacher: Denoiser, pairs: PairStore) -> None:
+    """Whoever scores it in this process scores the model that is kept: float32 weights, called in float32."""
+    run = build(teacher, pairs, mixed_precision="bf16")
+    run.step(0)
+    z, labels = torch.randn(3, 1, 8, 8), torch.arange(3)
+    with torch.no_grad():
+        assert run.student.generator(z, labels).sub(plain(run, teacher)(z, labels)).abs().max() > 1e-4
+        run.student.finish(run.accelerator)
+        assert torch.equal(run.student.generator(z, labels), plain(run, teacher)(z, labels))
+
+
+def plain(run: Distiller, teacher: Denoiser) -> Generator:
+    """A generator with the same weights that no training has touched."""
+    backbone = copy.deepcopy(teacher.backbone)
+    backbone.load_state_dict(run.student.backbone.state_dict())
+    return Generator(teacher.around(backbone), run.student.generator.timesteps).eval()
 
 
 def test_a_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,8 +116,8 @@ def worst_samples(
     return {"student": images, "distance": distance[order], "index": chosen, "label": classes}
 
 
-def _drawn(model: Model, z: Images, labels: Labels | None, batch_size: int) -> Images:
-    """Images of noises, at most `batch_size` at once, cut to [-1, 1]."""
+def _drawn(model: Model, z: Images, labels: Labels | None, batch_size: int) -> Tensor:
+    """Images of noises, of the codec's pixels where they are latents, at most `batch_size` at once, cut to [-1, 1]."""
     noises = z.split(batch_size)
     parts = [None] * len(noises) if labels is None else labels.split(batch_size)
     return torch.cat([model(*part).clamp(-1, 1) for part in zip(noises, parts, strict=True)])

@@ -23,8 +23,8 @@ from stages.command.errors import short_errors
 from stages.command.launcher import end_clearly, join_on_cpu, leave_group
 from stages.command.pipeline import PIPELINE, check_inputs, output_folders
 
-SHARED = ("pairs", "distill", "evaluate")
-"""Stages whose work several processes share; `teacher` is one where it trains."""
+ALONE = ("fetch", "report")
+"""Stages whose work several processes cannot share; `teacher` is one where it trains none."""
 
 ParamsFile = Annotated[Path, typer.Argument(help="The params file, from the repository's root.", show_default=False)]
 
@@ -102,7 +102,7 @@ def run(stage: Callable[[Config], None]) -> None:
             config, name = load_config(params), Path(inspect.getfile(stage)).stem
             check_place(params, config.root)
             check_inputs(name, config.system)
-            check_shared(name, name in SHARED or (name == "teacher" and config.teacher.source == "train"))
+            check_shared(name, name not in ALONE and (name != "teacher" or config.teacher.source == "train"))
             before = locked_inputs(params, name)
             with hold_outputs(name, config.system):
                 stage(config)

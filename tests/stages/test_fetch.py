@@ -53,7 +53,8 @@ def root(tmp_path, monkeypatch) -> Path:
     """A root with a small teacher and feature net, and downloads that already hold (stand-ins for) MNIST."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DMD_DOWNLOADS", raising=False)
-    write_model(tmp_path / "assets/lenet", {})
+    for net in ("lenet", "fashion_lenet"):
+        write_model(tmp_path / "assets" / net, {})
     write_model(tmp_path / "assets/mnist-small/teacher", TEACHER)
     (tmp_path / "downloads").mkdir()
     files = []
@@ -109,8 +110,11 @@ def test_fashion_mnist_lies_apart_from_mnist_whose_names_it_has(root, monkeypatc
         (apart / original.name).write_bytes(content)
         files.append(Original(original.name, "md5", hashlib.md5(content).hexdigest()))
     monkeypatch.setattr(sources, "FASHION_MNIST_FILES", tuple(files))
-    for name, stands in (("fashion_mnist", "a garment for"), ("mnist", "stand-in for")):
-        data = run(root, dataset__name=name, fetch__mirrors=["torchvision"])
+    for name, net, stands in (
+        ("fashion_mnist", "fashion_lenet", "a garment for"),
+        ("mnist", "lenet", "stand-in for"),
+    ):
+        data = run(root, dataset__name=name, evaluate__features=net, fetch__mirrors=["torchvision"])
         for original in sources.MNIST_FILES:
             assert (data / "dataset" / original.name).read_text() == f"{stands} {original.name}"
 

@@ -34,7 +34,8 @@ def test_views_tell_scores_and_exactness_apart(teacher_steps: pd.DataFrame) -> N
 
 def test_the_reports_steps_leave_out_what_has_no_score(teacher_steps: pd.DataFrame) -> None:
     evaluate = {"solver": "unipc", "num_steps": 8, "timestep_spacing": "trailing"}
-    steps = steps_table({"evaluate": evaluate, "guidance_scale": 1.25}, scores(), teacher_steps)
+    params = {"evaluate": evaluate, "guidance_scale": 1.25, "distill": {"generator_timesteps": [999]}}
+    steps = steps_table(params, scores(), teacher_steps)
     teacher = steps[steps["model"] == "teacher"]
     assert teacher["distance"].tolist() == [5.0, 6.5, scores()["teacher"]["fd_lenet"]]
     assert len(steps) == 5

@@ -14,6 +14,14 @@ from jaxtyping import install_import_hook
 install_import_hook("dmd", "beartype.beartype")
 
 
+def pytest_configure() -> None:
+    """Keep tests on the CPU, where their own tensors lie; those marked gpu ask for their device themselves."""
+    import torch
+
+    if torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked gpu where there is no CUDA device."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

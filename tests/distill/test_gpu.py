@@ -1,9 +1,11 @@
 """On a CUDA device: what the CPU computes, to tolerance."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from dmd.diffusion.denoiser import Denoiser
 from dmd.diffusion.generator import Generator
@@ -16,6 +18,16 @@ from tests.distill.test_distiller import build, pairs, teacher  # noqa: F401  (f
 SCHEDULER = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 2e-2}
 
 
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The device for accelerate, which other tests keep on the CPU; convolutions are in float32, not TensorFloat-32."""
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
     torch.manual_seed(0)
@@ -24,6 +36,7 @@ def denoiser() -> Denoiser:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
 @torch.no_grad()
 def test_sampler_and_generator_agree_with_the_cpu(denoiser: Denoiser) -> None:
     z, labels = torch.randn(4, 1, 8, 8), torch.arange(4)
@@ -40,6 +53,7 @@ def test_sampler_and_generator_agree_with_the_cpu(denoiser: Denoiser) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
 def test_a_distillation_step_runs_and_resumes(teacher: Denoiser, pairs: object, tmp_path: Path) -> None:  # noqa: F811
     distiller = build(teacher, pairs)
     assert distiller.accelerator.device.type == "cuda"

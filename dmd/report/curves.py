@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dmd.report.tables import with_spacing
+from dmd.report.tables import steps_in_words, with_spacing
 
 LOSSES = {
     "distribution_matching": "distribution matching",
@@ -157,7 +157,7 @@ def steps_curves(steps: pd.DataFrame, distance: str) -> dict[str, str]:
             axis.plot(rows[column], rows["distance"], marker=".", label=title, linewidth=1, **line)
         for model, (title, marker) in {"student_before": ("before", "s"), "student": ("after", "*")}.items():
             for row in steps[steps["model"] == model].to_dict("records"):
-                label_of = f"one step, {title}, {row['num_samples']:,}"
+                label_of = f"{steps_in_words(int(row['nfe']))}, {title}, {row['num_samples']:,}"
                 axis.plot([row[column]], [row["distance"]], marker, color=INK, markersize=8, label=label_of)
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel=distance)
         what = "solver, guidance, samples a set"

@@ -83,7 +83,7 @@ class Run:
             HandedError: a file is missing, empty or of another shape; names it and the stage to run again.
         """
         teacher_steps, timesteps = (
-            read_table(path, {}, may_be_empty=True) if path.exists() else pd.DataFrame()
+            _teachers_table(path) if path.exists() else pd.DataFrame()
             for path in (tables / "teacher_steps.csv", tables / "generator_timesteps.csv")
         )
         samples, neighbours, worst = (
@@ -116,3 +116,9 @@ class Run:
     def epoch(self) -> float:
         """Generator updates in which the pairs are seen once."""
         return self.params["pairs"]["count"] / self.params["distill"]["pairs_batch_size"]
+
+
+def _teachers_table(path: Path) -> pd.DataFrame:
+    """A table of the teacher's, its hashes as text: one of digits alone is no number."""
+    table = read_table(path, {}, may_be_empty=True)
+    return pd.read_csv(path, dtype={"teacher": str}) if "teacher" in table else table

@@ -22,7 +22,7 @@ from dmd.report.pictures import (
     to_png,
 )
 from dmd.report.results import Run
-from dmd.report.tables import distance_key, parameter_table, score_table, steps_table
+from dmd.report.tables import distance_key, parameter_table, score_table, steps_table, titles
 from dmd.report.training_sections import (
     health_chapter,
     history_chapter,
@@ -34,9 +34,6 @@ from dmd.report.training_sections import (
 
 STRIP = 10
 """Samples of each class."""
-
-TITLES = {"teacher": "teacher", "student_before": "one step, before", "student": "one step, after"}
-"""The models, as tables name them."""
 
 
 def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
@@ -52,7 +49,7 @@ def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
         snapshot_chapter(run, scores),
         health_chapter(run),
         scores_chapter(run),
-        per_class_chapter(run),
+        per_class_chapter(run, scores),
         neighbours_chapter(run),
         worst_chapter(run),
         parameters_chapter(run),
@@ -62,7 +59,7 @@ def all_chapters(run: Run, scores: Mapping[str, Any]) -> list[Section]:
 
 
 def talk_pictures(run: Run) -> Section:
-    """The talk's three pictures: the teacher, one step before and one step after, from the same noises and labels."""
+    """The talk's three pictures: the teacher, the student before and after, from the same noises and labels."""
     evaluate, labels = run.params["evaluate"], run.labels
     steps = len(run.params["distill"]["generator_timesteps"])
     student = run.samples["student"]
@@ -90,12 +87,14 @@ def score_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
         f"training images in the features of {run.params['evaluate']['features']}. A spread is the standard deviation "
         "over disjoint sets of noises. The last column is what real images reach that were not used for training."
     )
-    times = [Table(pd.DataFrame(scores["latency"])[list(TITLES)].rename(columns=TITLES))] if "latency" in scores else []
-    return Section("Scores", note, [Table(table), *times])
+    if "latency" not in scores:
+        return Section("Scores", note, [Table(table)])
+    times = pd.DataFrame(scores["latency"])[["teacher", "student_before", "student"]].rename(columns=titles(scores))
+    return Section("Scores", note, [Table(table), Table(times)])
 
 
 def steps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
-    """Distance over network calls and over seconds, the student as the one-step mark."""
+    """Distance over network calls and over seconds, the student as a mark of its calls."""
     steps = steps_table(run.params, scores, run.teacher_steps)
     note = (
         "Lower is better, on both axes logarithmic. The distance falls with the number of samples n: compare marks of "
@@ -103,12 +102,13 @@ def steps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     )
     curves = steps_curves(steps, distance_key(scores))
     own = scores["run"].get("teacher_sha256", "")[:8]
-    if "teacher" in run.teacher_steps and (others := set(run.teacher_steps["teacher"]) - {own}):
+    if "teacher" in run.teacher_steps and (others := set(run.teacher_steps["teacher"].dropna()) - {own}):
         note += f" The teacher's curves are of the teacher {', '.join(sorted(others))}; that of this run is {own}."
     if "rmse_to_exact" in run.teacher_steps:
         note += " The exact solution is that of 1000 steps of DDIM from the same noise; pixels lie in [-1, 1]."
         curves |= exactness_curves(run.teacher_steps)
-    table = steps.assign(num_samples=steps["num_samples"].map("{:,.0f}".format)).set_index("model").rename(index=TITLES)
+    table = steps.assign(num_samples=steps["num_samples"].map("{:,.0f}".format)).set_index("model")
+    table = table.rename(index=titles(scores))
     return Section("Steps against distance", note, [Curves(curves), Table(table)])
 
 
@@ -123,13 +123,13 @@ def timesteps_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     return Section("Timestep of the one step", note, [Curves(curves), Table(table)])
 
 
-def per_class_chapter(run: Run) -> Section:
+def per_class_chapter(run: Run, scores: Mapping[str, Any]) -> Section:
     """The accuracy of each class beside samples of it; nothing for models without labels."""
     labels, table = run.labels, run.per_class
     if labels is None or not len(table):
         return Section("Classes", "", [])
     accuracy = table.pivot(index="label", columns="model", values="class_accuracy")
-    names = TITLES | {"test": "real test images"}
+    names = titles(scores)
     accuracy = accuracy[[name for name in names if name in accuracy]].rename(columns=names)
     counts = table[table["model"] == "student"].set_index("label")["count"].reindex(accuracy.index)
     strips = [

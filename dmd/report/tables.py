@@ -7,11 +7,11 @@ import pandas as pd
 
 from dmd.report.talk_parameters import TALK
 
-ROWS = {
+PLACES = {
     "teacher": ("teacher",),
-    "one step, before": ("student_before",),
-    "one step, after": ("student",),
-    "real test images": ("data", "test"),
+    "student_before": ("student_before",),
+    "student": ("student",),
+    "test": ("data", "test"),
 }
 """Rows of the table of scores and where they stand in metrics.json."""
 
@@ -25,18 +25,32 @@ STEPS = ["model", "guidance_scale", "solver", "num_steps", "nfe", "distance", "s
 """Columns of `steps_table`."""
 
 
+def steps_in_words(calls: int) -> str:
+    """Of how many calls a generator is: `one step` or `4 steps`."""
+    return "one step" if calls == 1 else f"{calls} steps"
+
+
+def titles(scores: Mapping[str, Any]) -> dict[str, str]:
+    """What tables call the models, and the real images; the student by how many calls it takes."""
+    steps = steps_in_words(scores["student"]["nfe"])
+    student = {"student_before": f"{steps}, before", "student": f"{steps}, after"}
+    return {"teacher": "teacher", **student, "test": "real test images"}
+
+
 def score_table(scores: Mapping[str, Any]) -> pd.DataFrame:
     """One row a model (real test images last), one column a score that any of them has; missing scores are NaN.
 
     A score that has a spread is the text `mean ± standard deviation`.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for name, path in ROWS.items():
+    names = titles(scores)
+    for name, path in PLACES.items():
         entry: Any = scores
         for key in path:
             entry = entry.get(key, {})
         if entry:
-            rows[name] = _with_spread({key: value for key, value in entry.items() if not isinstance(value, Mapping)})
+            plain = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
+            rows[names[name]] = _with_spread(plain)
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table[sorted(table, key=lambda name: (_rank(str(name)), list(table).index(name)))]
 
@@ -71,7 +85,7 @@ def parameter_table(params: Mapping[str, Any], training: Mapping[str, Any]) -> p
         "steps": f"{distill['steps']:,}",
         **_noise(schedule),
         "timesteps T": f"{schedule['num_train_timesteps']:,}" if schedule else "the checkpoint's",
-        "generator timestep t*": ", ".join(map(str, distill["generator_timesteps"])),
+        "generator timestep t*": _timesteps(distill),
         "matching": _matching(distill),
         "regression": f"{params['alpha']:g} · {distill['perceptual']['name']} at {distill['perceptual']['resolution']}",
         "guidance scale": f"{params['guidance_scale']:g}",
@@ -90,6 +104,13 @@ def _noise(schedule: Mapping[str, Any] | None) -> dict[str, str]:
     if schedule["prediction_type"] == "edm":
         return {"sigmas": f"{schedule['sigma_min']:g} … {schedule['sigma_max']:g}, rho {schedule['rho']:g}"}
     return {"betas": f"{schedule['beta_start']:g} … {schedule['beta_end']:g}, {schedule['beta_schedule']}"}
+
+
+def _timesteps(distill: Mapping[str, Any]) -> str:
+    """The generator's timesteps, and whether the last of several is trained alone."""
+    said = ", ".join(map(str, distill["generator_timesteps"]))
+    last = distill["matched_steps"] == "last" and len(distill["generator_timesteps"]) > 1
+    return f"{said}; matched at the last" if last else said
 
 
 def _matching(distill: Mapping[str, Any]) -> str:
@@ -124,7 +145,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, str]:
     """The few figures that stand on top of the page: what is measured and its value."""
     key = distance_key(scores)
     student, before, teacher = scores["student"], scores["student_before"], scores["teacher"]
-    steps = "one step" if student["nfe"] == 1 else f"{student['nfe']} steps"
+    steps = steps_in_words(student["nfe"])
     figures = {
         f"{key}, {steps}": f"{student[key]:.3g}",
         f"{key}, {steps} before distillation": f"{before[key]:.3g}",

@@ -26,13 +26,13 @@ HISTORY_COLUMNS = 5
 
 
 def history_chapter(run: Run) -> Section:
-    """Pairs beside the one-step images of their noises at the start, a third, two thirds and the end."""
+    """Pairs beside the student's images of their noises at the start, a third, two thirds and the end."""
     panels = history_panels(run.history, run.epoch)
     pictures = [
         Picture(to_png(image_grid(thumbnails(panel), HISTORY_COLUMNS)), title) for title, panel in panels.items()
     ]
-    note = f"The images of the first {len(run.history['x0_pair'])} pairs, and one step from the same noises."
-    return Section("Pairs and what one step makes of their noises", note, [Gallery(pictures, "panels")])
+    note = f"The images of the first {len(run.history['x0_pair'])} pairs, and the student's from the same noises."
+    return Section("Pairs and what the student makes of their noises", note, [Gallery(pictures, "panels")])
 
 
 def slider_chapter(run: Run) -> Section:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import tqdm
 
+from dmd.commands.device import find_device
 from dmd.commands.sources import Source
 from dmd.diffusion.rng import Stream, sample_noise
 from dmd.evaluate.latency import TimedModel
@@ -33,7 +33,7 @@ def draw_images(source: Source, classes: Sequence[int] | None, count: int, seed:
 
     One image goes before, untimed.
     """
-    device = Accelerator().device
+    device = find_device()
     labels = None if classes is None else torch.tensor([classes[i % len(classes)] for i in range(count)])
     timed, images = TimedModel(source.model, device), []
     for start in tqdm(range(0, count, batch_size), "draw", unit="batch", disable=count <= batch_size):

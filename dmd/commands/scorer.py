@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from dmd.commands.arguments import SETS
+from dmd.commands.device import find_device
 from dmd.evaluate.noises import Noises
 from dmd.evaluate.setup import Setup, mean_scores
 from dmd.evaluate.summaries import Summary, summarise, summarise_model
@@ -25,7 +24,7 @@ class Scorer:
 
         `teacher` is a folder in place of the system's own.
         """
-        settings, device = config.evaluate.model_copy(update={"num_samples": samples}), Accelerator().device
+        settings, device = config.evaluate.model_copy(update={"num_samples": samples}), find_device()
         self.setup = Setup.load(Places(config.system), config.dataset, settings, config.seed, device, teacher)
         self.device, self.noises = device, self.setup.noises
 

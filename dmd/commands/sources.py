@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from accelerate import Accelerator
 from pydantic import ValidationError
 
 from dmd.commands.arguments import require
+from dmd.commands.device import find_device
 from dmd.diffusion.calls import class_embeds
 from dmd.diffusion.generator import Generator
 from dmd.diffusion.prompts import Prompts
@@ -151,7 +151,7 @@ def _one_step(
         return _told(folder, wishes.prompts, image_shape, seed)
     _refuse_prompts(str(folder), wishes)
     refuse_latents(folder)
-    generator: Generator = load_generator(folder).to(Accelerator().device)
+    generator: Generator = load_generator(folder).to(find_device())
     backbone: Any = generator.denoiser.backbone
     if num_classes is None:
         num_classes = read_json(folder / "model_index.json").get("num_classes", backbone.config.num_class_embeds)
@@ -164,7 +164,7 @@ def _told(folder: Path, texts: tuple[str, ...], image_shape: tuple[int, ...] | N
         raise ValueError(f"{folder} is told prompts; give --prompt 'a cat', once for each")
     if not read_json(folder / "scheduler" / "scheduler_config.json").get("trained_betas"):
         raise ValueError(f"{folder}: a text-to-image pipeline of many steps, which diffusers draws; name a generator")
-    told, device = encode(load_text(folder), texts), Accelerator().device
+    told, device = encode(load_text(folder), texts), find_device()
     generator = load_generator(folder, Prompts(told, None, told[:0])).to(device)
     autoencoder, backbone = load_autoencoder(folder / "vae"), cast("Any", generator.denoiser.backbone)
     if image_shape is None:
@@ -199,7 +199,7 @@ def _many_steps(
     asked = {"solver": wishes.solver, "num_steps": wishes.steps}
     sampling = _sampling(settings | {name: value for name, value in asked.items() if value is not None})
     sampling.check_timesteps(teacher.scheduler_config["num_train_timesteps"], "draw")
-    model = many_step_model(teacher, sampling, scale, num_classes, Accelerator().device)
+    model = many_step_model(teacher, sampling, scale, num_classes, find_device())
     calls = count_nfe(sampling.solver, sampling.num_steps)
     return Source(title, model, image_shape or _shape(config), num_classes, calls, seed)
 

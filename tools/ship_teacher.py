@@ -67,17 +67,17 @@ def hashes(folder: Path) -> dict[str, Any]:
     return found
 
 
-def ship(config: Config, staged: Path, origin: Mapping[str, Any], num_sets: int = SETS) -> None:
+def ship(config: Config, staged: Path, origin: Mapping[str, Any]) -> None:
     """Copy a trained teacher to assets/<system>/teacher and write where it comes from and how well it draws.
 
     `origin` goes into its provenance: the command that trained it, on what device and for how many seconds. The scores
-    are means over `num_sets` sets of `SAMPLES` each.
+    are means over `SETS` sets of `SAMPLES` each.
     """
     out, dataset = Path("assets", config.system, "teacher"), Places(config.system).dataset
     place_teacher(staged, out)
     settings = config.evaluate.solver, config.evaluate.num_steps, config.evaluate.timestep_spacing
     setting = Setting(config.guidance_scale, *settings)
-    scores = Bench(config, out).row(setting, SAMPLES, num_sets)
+    scores = Bench(config, out).row(setting, SAMPLES, SETS)
     training = read_json(staged / "training.json")
     recipe = config.teacher.training
     provenance = {
